@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/mem.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static _Atomic int64_t fail_after = -1;
+static _Atomic int64_t allocations;
+
+static int allowed(void)
+{
+    atomic_fetch_add_explicit(&allocations, 1, memory_order_relaxed);
+    if (atomic_load_explicit(&fail_after, memory_order_relaxed) < 0)
+        return 1;
+    int64_t n = atomic_load(&fail_after);
+    while (n > 0)
+        if (atomic_compare_exchange_weak(&fail_after, &n, n - 1))
+            return 1;
+    return n < 0;
+}
+
+void mem_fail_after(int64_t n)
+{
+    atomic_store(&fail_after, n);
+}
+
+int64_t mem_count(void)
+{
+    return atomic_load(&allocations);
+}
+
+void *mem_alloc(size_t size)
+{
+    return allowed() ? malloc(size ? size : 1) : NULL;
+}
+
+void *mem_zalloc(size_t count, size_t size)
+{
+    return allowed() ? calloc(count ? count : 1, size ? size : 1) : NULL;
+}
+
+void *mem_array(size_t count, size_t size)
+{
+    size_t bytes;
+    return __builtin_mul_overflow(count, size, &bytes) ? NULL : mem_alloc(bytes);
+}
+
+void *mem_grow(void *p, size_t count, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes) || !allowed())
+        return NULL;
+    return realloc(p, bytes ? bytes : 1);
+}
+
+void mem_free(void *p)
+{
+    free(p);
+}
+
+char *mem_strndup(const char *s, size_t len)
+{
+    char *p = len == SIZE_MAX ? NULL : mem_alloc(len + 1);
+    if (p) {
+        memcpy(p, s, len);
+        p[len] = 0;
+    }
+    return p;
+}
+
+char *mem_strdup(const char *s)
+{
+    return mem_strndup(s, strlen(s));
+}
+
+void *mem_alloc_aligned(size_t size, size_t align)
+{
+    enum { HUGE_PAGE = 2 << 20 };
+    if (size > SIZE_MAX - HUGE_PAGE || !allowed())
+        return NULL;
+    bool big = size >= 4 * (size_t)HUGE_PAGE;
+    void *p = NULL;
+    if (posix_memalign(&p, big ? HUGE_PAGE : align, size ? size : align))
+        return NULL;
+    if (big)
+        madvise(p, size, MADV_HUGEPAGE); /* a wish: refused without harm */
+    return p;
+}
+
+void mem_free_aligned(void *p)
+{
+    free(p);
+}
+
+/* ---- arena: a list of blocks, newest first; only the newest has room */
+
+struct arena_block {
+    struct arena_block *next;
+    size_t size;
+    _Alignas(64) unsigned char data[];
+};
+
+void *arena_alloc(struct arena *a, size_t size)
+{
+    if (size > SIZE_MAX / 2)
+        return NULL;
+    size = (size + 63) & ~(size_t)63;
+    if (!a->blocks || a->blocks->size - a->used < size) {
+        size_t want = a->blocks ? a->blocks->size * 2 : 64 << 10;
+        if (want < size)
+            want = size;
+        struct arena_block *b = mem_alloc_aligned(sizeof *b + want, 64);
+        if (!b)
+            return NULL;
+        b->next = a->blocks;
+        b->size = want;
+        a->blocks = b;
+        a->used = 0;
+    }
+    void *p = a->blocks->data + a->used;
+    a->used += size;
+    a->high += size;
+    return p;
+}
+
+void *arena_array(struct arena *a, size_t count, size_t size)
+{
+    size_t bytes;
+    return __builtin_mul_overflow(count, size, &bytes) ? NULL : arena_alloc(a, bytes);
+}
+
+void arena_reset(struct arena *a)
+{
+    size_t high = a->high;
+    if (a->blocks && a->blocks->next) { /* it did not fit into one block: next time it shall */
+        arena_free(a);
+        (void)arena_alloc(a, high);
+    }
+    a->used = a->high = 0;
+}
+
+void arena_free(struct arena *a)
+{
+    while (a->blocks) {
+        struct arena_block *next = a->blocks->next;
+        mem_free_aligned(a->blocks);
+        a->blocks = next;
+    }
+    a->used = a->high = 0;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Memory. All of the library's memory comes from here, so that tests can make the nth allocation fail (mem_fail_after).
+ * NULL means out of memory; nothing aborts. Sizes are count * size with the product checked.
+ */
+#ifndef RKF_BASE_MEM_H
+#define RKF_BASE_MEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+void *mem_alloc(size_t size) __attribute__((malloc, warn_unused_result));
+void *mem_zalloc(size_t count, size_t size) __attribute__((malloc, warn_unused_result));
+void *mem_array(size_t count, size_t size) __attribute__((malloc, warn_unused_result)); /* not zeroed */
+void *mem_grow(void *p, size_t count, size_t size) __attribute__((warn_unused_result)); /* on NULL p still stands */
+void mem_free(void *p);
+char *mem_strdup(const char *s) __attribute__((malloc, warn_unused_result));
+char *mem_strndup(const char *s, size_t len) __attribute__((malloc, warn_unused_result));
+
+/* Aligned to `align` (a power of two >= 8); big blocks ask for huge pages. Freed with mem_free_aligned. */
+void *mem_alloc_aligned(size_t size, size_t align) __attribute__((malloc, warn_unused_result));
+void mem_free_aligned(void *p);
+
+/* Tests: the nth allocation from now on (n = 0: the next) of any thread fails, and all after it until n = -1 is set. */
+void mem_fail_after(int64_t n);
+/* Tests: allocations since the process began. */
+int64_t mem_count(void);
+
+/*
+ * An arena: scratch memory that grows by blocks and is given back all at once. arena_reset keeps the memory (merged
+ * into one block), so that the steady state allocates nothing. Not for use from several threads at once.
+ */
+struct arena {
+    struct arena_block *blocks;
+    size_t used, high; /* bytes in the current block; most bytes ever used between two resets */
+};
+void *arena_alloc(struct arena *a, size_t size); /* aligned to 64 bytes, not zeroed; NULL: out of memory */
+void *arena_array(struct arena *a, size_t count, size_t size);
+void arena_reset(struct arena *a);
+void arena_free(struct arena *a);
+
+#endif

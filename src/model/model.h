@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A model directory as Hugging Face and sentence-transformers write it: configuration, weights by name, modules, .rknn
+ * files. Reading only; nothing here computes.
+ *
+ *   model_dir    everything known about a directory (immutable after model_dir_open, shared by all threads)
+ *   encoder_spec config.json in our words: what the one forward pass of src/encoder needs to know
+ *   weights      tensors of model.safetensors (one file, or shards with their index), mapped
+ */
+#ifndef RKF_MODEL_MODEL_H
+#define RKF_MODEL_MODEL_H
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/ops.h"
+#include "base/view.h"
+
+/* ---- weights */
+struct tensor { /* borrowed from the map */
+    const char *name;
+    enum dtype type;
+    uint32_t ndim;
+    uint64_t shape[4];
+    const void *data;
+    size_t bytes;
+};
+struct weights;
+/* dir/model.safetensors, or the shards that dir/model.safetensors.index.json lists. Errors name file and tensor. */
+rkf_status weights_open(const char *dir, struct weights **out, rkf_error *err) MUST_CHECK;
+void weights_close(struct weights *w);
+const struct tensor *weights_find(const struct weights *w, const char *name); /* NULL: none */
+uint32_t weights_count(const struct weights *w);
+const struct tensor *weights_at(const struct weights *w, uint32_t i);
+size_t weights_bytes(const struct weights *w);
+bool weights_changed(const struct weights *w);                      /* a file changed on disk since it was mapped */
+void weights_drop(const struct weights *w, const struct tensor *t); /* its pages will not be read again */
+/* Parses one header: pure, for fuzzing. map is the whole file. */
+rkf_status safetensors_parse(const uint8_t *map, size_t len, const char *what, struct tensor **out, uint32_t *n,
+                             rkf_error *err) MUST_CHECK;
+void safetensors_free(struct tensor *t, uint32_t n);
+
+/* ---- config.json */
+enum position_kind {
+    POSITION_NONE,
+    POSITION_LEARNED,
+    POSITION_LEARNED_OFFSET,
+    POSITION_RELATIVE_BIAS,
+    POSITION_ROTARY,
+    POSITION_DISENTANGLED
+};
+enum head_kind { HEAD_NONE, HEAD_MASKED_LM, HEAD_SEQUENCE, HEAD_TOKEN, HEAD_QA, HEAD_CHOICE };
+
+struct arch; /* row of the architecture table: model_type, weight names, facts */
+
+#define SPEC_MAX_LAYERS 256
+struct encoder_spec {
+    const struct arch *arch;
+    uint32_t vocab_size, hidden_size, embedding_size, layers, heads, kv_heads, head_dim, intermediate_size;
+    uint32_t max_positions; /* longest sequence that the positions allow (RoBERTa's offset already subtracted); 0: no
+                               limit */
+    uint32_t type_vocab_size;
+    int32_t pad_id, position_offset;
+    enum position_kind position;
+    enum activation act;
+    bool gated;    /* gated MLP */
+    bool pre_norm; /* norm before attention and MLP; else after (BERT) */
+    bool attention_bias, mlp_bias;
+    enum norm_kind norm_kind;
+    float norm_eps;
+    bool embedding_norm, final_norm;
+    uint32_t layer_groups; /* ALBERT: groups of shared layers; 0: every layer its own */
+    /* rotary */
+    double rope_theta, rope_theta_local; /* global and local layers */
+    uint32_t rotary_dim;
+    bool rotary_interleaved;
+    uint32_t local_window;                /* tokens to either side on local layers */
+    uint8_t layer_local[SPEC_MAX_LAYERS]; /* 1: local attention */
+    /* relative positions */
+    uint32_t relative_buckets; /* MPNet */
+    uint32_t relative_span;    /* DeBERTa: rows of rel_embeddings / 2 */
+    uint32_t position_buckets; /* DeBERTa: log buckets; 0: none */
+    bool c2p, p2c, share_att_key, norm_rel;
+    /* head */
+    enum head_kind head;
+    uint32_t num_labels;
+    enum activation head_act, classifier_act;
+    bool tie_word_embeddings, classifier_mean; /* ModernBERT classifier_pooling "mean" */
+    char classifier_pooling[16];
+    char problem_type[40]; /* "" none */
+};
+
+/* ---- sentence-transformers modules */
+enum pooling_mode {
+    POOL_CLS,
+    POOL_MEAN,
+    POOL_MAX,
+    POOL_MEAN_SQRT_LEN,
+    POOL_WEIGHTED_MEAN,
+    POOL_LAST_TOKEN,
+    POOL_COUNT
+};
+enum module_kind { MODULE_POOLING, MODULE_DENSE, MODULE_NORMALIZE, MODULE_LAYER_NORM, MODULE_SPLADE };
+struct st_module {
+    enum module_kind kind;
+    char *path;               /* folder, "" none */
+    uint8_t pool[POOL_COUNT]; /* POOLING: modes in order, n_pool of them, concatenated */
+    uint32_t n_pool;
+    bool include_prompt;
+    uint32_t in, out; /* DENSE */
+    bool bias;
+    enum activation act;
+    bool splade_relu_log_max; /* SPLADE: max (else sum) over tokens of log(1 + relu(logit)) */
+};
+
+struct prompt {
+    char *name, *text;
+};
+struct rknn_file; /* rknn.h */
+
+struct model_dir {
+    char *path; /* directory with config.json */
+    yyjson_doc *config_doc;
+    struct encoder_spec spec;
+    bool has_config, has_weights, has_modules;
+    char **labels;             /* [spec.num_labels] id2label; owned */
+    struct st_module *modules; /* [n_modules] after the transformer */
+    uint32_t n_modules;
+    struct prompt *prompts;
+    uint32_t n_prompts;
+    char *default_prompt_name; /* NULL none */
+    char *similarity;          /* "cosine" ...; NULL none */
+    int64_t st_max_seq_length; /* sentence_bert_config.json; 0 none */
+    bool do_lower_case;        /* sentence_bert_config.json: lower-case text before tokenising */
+    char *ce_activation;       /* sentence_transformers.activation_fn of a cross-encoder; NULL none */
+    char **rknn_files;         /* [n_rknn_files] .rknn files relative to path */
+    uint32_t n_rknn_files;
+};
+/* path: directory or .rknn file inside one. Errors: RKF_NOT_FOUND (says what is missing), RKF_FORMAT, RKF_UNSUPPORTED
+ * (names model_type and lists the known ones; says how to convert pytorch_model.bin). */
+rkf_status model_dir_open(const char *path, const char *subfolder, struct model_dir **out, rkf_error *err) MUST_CHECK;
+void model_dir_close(struct model_dir *m);
+/* Hub id (or directory) -> directory, from the Hugging Face cache layout; no network. RKF_NOT_FOUND says what to pull.
+ */
+rkf_status model_locate(const char *id_or_path, const char *revision, char *out, size_t cap, rkf_error *err) MUST_CHECK;
+
+#endif

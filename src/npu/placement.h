@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Placement: which waiting model runs next, and on which cores. A pure function of what it is given: no clock, no
+ * locks, no memory of its own, so that it is tested with recorded boards and simulated load.
+ *
+ * The core is the unit of exclusion: a lane is a set of cores and runs when all of them can take it. Rules, in this
+ * order:
+ *   1. higher priority first, then the oldest request; FIFO within model and priority;
+ *   2. an explicit mask runs on exactly its cores; auto on one of the allowed lanes, the earliest predicted finish
+ * winning, ties to fewer cores, then to the lowest core;
+ *   3. if the oldest request of the highest waiting priority needs cores that are busy, those of its cores that are
+ * free take no younger work of equal or lower priority (no starvation of joint lanes);
+ *   4. cores that another model holds exclusively, that are sick, or that another process leases, are not candidates.
+ */
+#ifndef RKF_NPU_PLACEMENT_H
+#define RKF_NPU_PLACEMENT_H
+
+#include "npu/npu.h"
+
+#define PLACE_MAX_LANES 7 /* subsets of three cores */
+
+enum core_health { CORE_WELL, CORE_SICK };
+struct place_core {
+    int64_t free_at_ns;  /* predicted end of the work it has; <= now: idle */
+    uint8_t runs, depth; /* execs in flight, and most allowed (cpu 1, rknn 2) */
+    enum core_health health;
+    bool leased_away; /* another process works on it now */
+};
+struct place_model {
+    uint8_t cores;    /* allowed cores, exclusivity of others already taken out */
+    bool automatic;   /* may choose a lane within cores; else the lane is exactly `cores` */
+    bool joint_lanes; /* auto may join idle cores (native bodies) */
+    bool whole;       /* platform cpu, auto: one lane with all threads, always exactly `cores` */
+};
+struct place_waiting { /* the head of the queue of one (model, priority): queues are FIFO */
+    uint32_t model;    /* index into models */
+    int32_t priority;
+    int64_t since_ns; /* when it was submitted */
+    /* predicted microseconds of its next batch on 1, 2, 3 cores; 0: unknown, counts as 1000 */
+    uint32_t cost_us[NPU_MAX_CORES];
+};
+struct place_in {
+    int64_t now_ns;
+    uint32_t n_cores;
+    struct place_core core[NPU_MAX_CORES];
+    const struct place_model *models;
+    uint32_t n_models;
+    const struct place_waiting *waiting;
+    uint32_t n_waiting;
+};
+struct place_out {
+    uint32_t waiting;  /* index of the entry that runs */
+    uint8_t cores;     /* its lane */
+    int64_t finish_ns; /* predicted */
+};
+/* true: run out->waiting on out->cores now. false: nothing can start. Call again after applying the answer. */
+bool place_next(const struct place_in *in, struct place_out *out);
+
+/* May a model with this mask be loaded beside the others? Exclusive models: RKF_CONFLICT naming the holder. On success
+ * *cores is what it may use; models that are automatic shrink (the caller recomputes them with place_allowed). */
+struct place_claim {
+    const char *name;
+    struct core_mask mask;
+    bool exclusive;
+};
+rkf_status place_admit(const struct place_claim *loaded, uint32_t n, const struct place_claim *incoming, uint8_t *cores,
+                       rkf_error *err) MUST_CHECK;
+uint8_t place_allowed(const struct place_claim *all, uint32_t n, uint32_t which);
+
+#endif
