@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/status.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -86,4 +87,21 @@ rkf_status rkf_fail_within(rkf_error *err, rkf_status status, const char *fmt, .
     size_t n = strlen(err->message);
     snprintf(err->message + n, sizeof err->message - n, ": %.400s", inner.message);
     return status;
+}
+
+const char *rkf_quote(char *buf, size_t cap, const char *s, size_t len)
+{
+    size_t used = 0, n;
+    for (size_t i = 0; i < len; i += n) {
+        int32_t cp = utf8_decode(s + i, len - i, &n);
+        bool plain = cp >= 0x20 && !(cp >= 0x7f && cp < 0xa0);
+        size_t put = plain ? n : 1;
+        if (used + put >= cap)
+            break;
+        memcpy(buf + used, plain ? s + i : "?", put);
+        used += put;
+    }
+    if (cap)
+        buf[used] = 0;
+    return buf;
 }

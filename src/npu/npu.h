@@ -31,9 +31,9 @@ struct platform {
     float tops_i8;      /* of the whole NPU */
 };
 const struct platform *platform_get(enum platform_id id);
-const struct platform *platform_by_name(const char *name,
-                                        size_t len); /* NULL: none; exact, case-insensitive; rk3588s = rk3588 */
-/* RKF_INVALID "unknown platform 'x': use auto, rk3588, ..." */
+const struct platform *
+platform_by_name(const char *name, size_t len); /* NULL: none; exact, case-insensitive; variants such as rk3588s too */
+/* NULL and "auto" give NULL: detect. Else RKF_INVALID "unknown platform 'x': use auto, rk3588, ..." */
 rkf_status platform_parse(const char *name, const struct platform **out, rkf_error *err) MUST_CHECK;
 
 /* ---- core masks */
