@@ -35,7 +35,7 @@ static int64_t mtime_ns(const struct stat *st)
 rkf_status file_map(const char *path, struct file_map *out, rkf_error *err)
 {
     struct stat st;
-    int fd;
+    int fd = -1; /* gcc cannot see that open_read succeeded */
     rkf_status rc = open_read(path, &fd, &st, err);
     if (rc)
         return rc;
@@ -80,7 +80,7 @@ void file_unmap(struct file_map *m)
 rkf_status file_read(const char *path, size_t max, char **out, size_t *len, rkf_error *err)
 {
     struct stat st;
-    int fd;
+    int fd = -1; /* gcc cannot see that open_read succeeded */
     rkf_status rc = open_read(path, &fd, &st, err);
     if (rc)
         return rc;
