@@ -9,7 +9,10 @@
 #include "base/log.h"
 #include "base/status.h"
 
+#define LEASE_DEFAULT_DIR "/run/lock/rkformer"
+
 struct lease;
+/* dir NULL: LEASE_DEFAULT_DIR; made if its parent exists. */
 rkf_status lease_open(const char *dir, uint32_t n_cores, const struct logger *log, struct lease **out,
                       rkf_error *err) MUST_CHECK;
 void lease_close(struct lease *l); /* gives all back; NULL is fine */

@@ -6,11 +6,16 @@
  * The core is the unit of exclusion: a lane is a set of cores and runs when all of them can take it. Rules, in this
  * order:
  *   1. higher priority first, then the oldest request; FIFO within model and priority;
- *   2. an explicit mask runs on exactly its cores; auto on one of the allowed lanes, the earliest predicted finish
- * winning, ties to fewer cores, then to the lowest core;
- *   3. if the oldest request of the highest waiting priority needs cores that are busy, those of its cores that are
- * free take no younger work of equal or lower priority (no starvation of joint lanes);
- *   4. cores that another model holds exclusively, that are sick, or that another process leases, are not candidates.
+ *   2. an explicit mask runs on exactly its cores; auto on one of the allowed lanes, idle cores first, the earliest
+ *      predicted finish winning, ties to fewer cores, then to cores that no waiting explicit mask needs, then to the
+ *      lowest core;
+ *   3. auto joins idle cores (native bodies) only where nobody else is going to want them: a core stays free for every
+ *      other batch that waits, and for every other one that was in the system lately (place_in.demand). Joining is good
+ *      for one stream and bad for several, and a joint run cannot be split when the next request comes;
+ *   4. if the oldest request of the highest waiting priority needs cores that are busy, those of its cores that are
+ *      free take no younger work of equal or lower priority (no starvation of joint lanes);
+ *   5. cores that another model holds exclusively, that are sick, or that another process leases, are not candidates,
+ *      and nobody's cores are kept free while waiting for one of those.
  */
 #ifndef RKF_NPU_PLACEMENT_H
 #define RKF_NPU_PLACEMENT_H
@@ -38,10 +43,12 @@ struct place_waiting { /* the head of the queue of one (model, priority): queues
     int64_t since_ns; /* when it was submitted */
     /* predicted microseconds of its next batch on 1, 2, 3 cores; 0: unknown, counts as 1000 */
     uint32_t cost_us[NPU_MAX_CORES];
+    uint32_t behind; /* further batches that wait in the same queue, as far as known */
 };
 struct place_in {
     int64_t now_ns;
     uint32_t n_cores;
+    uint32_t demand; /* place_demand_get; 0: only what waits and runs now counts */
     struct place_core core[NPU_MAX_CORES];
     const struct place_model *models;
     uint32_t n_models;
@@ -55,6 +62,20 @@ struct place_out {
 };
 /* true: run out->waiting on out->cores now. false: nothing can start. Call again after applying the answer. */
 bool place_next(const struct place_in *in, struct place_out *out);
+
+/* No lane of the model can ever start while its cores are as sick as they are: fail its requests, or take the CPU. */
+bool place_hopeless(const struct place_in *in, uint32_t model);
+/* Lanes that could each take a batch of this model right now: cut what waits into that many batches. At least 1. */
+uint32_t place_width(const struct place_in *in, uint32_t model);
+
+/* How many batches were in the system at once lately: rises at once, falls with a half-life of 100 ms. Note it whenever
+ * a batch comes or goes. Zero-initialised. */
+struct place_demand {
+    int64_t at_ns;
+    double level;
+};
+void place_demand_note(struct place_demand *d, int64_t now_ns, uint32_t in_system);
+uint32_t place_demand_get(const struct place_demand *d, int64_t now_ns);
 
 /* May a model with this mask be loaded beside the others? Exclusive models: RKF_CONFLICT naming the holder. On success
  * *cores is what it may use; models that are automatic shrink (the caller recomputes them with place_allowed). */
