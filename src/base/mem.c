@@ -121,7 +121,9 @@ void *arena_alloc(struct arena *a, size_t size)
     }
     void *p = a->blocks->data + a->used;
     a->used += size;
-    a->high += size;
+    a->live += size;
+    if (a->high < a->live)
+        a->high = a->live;
     return p;
 }
 
@@ -134,11 +136,27 @@ void *arena_array(struct arena *a, size_t count, size_t size)
 void arena_reset(struct arena *a)
 {
     size_t high = a->high;
-    if (a->blocks && a->blocks->next) { /* it did not fit into one block: next time it shall */
+    if (high && (!a->blocks || a->blocks->next || a->blocks->size < high)) { /* did not fit: next time it shall */
         arena_free(a);
         (void)arena_alloc(a, high);
     }
-    a->used = a->high = 0;
+    a->used = a->live = a->high = 0;
+}
+
+struct arena_mark arena_mark(const struct arena *a)
+{
+    return (struct arena_mark){ a->blocks, a->used, a->live };
+}
+
+void arena_release(struct arena *a, struct arena_mark m)
+{
+    while (a->blocks != m.block) { /* newer blocks; arena_reset will get one that is large enough for all */
+        struct arena_block *next = a->blocks->next;
+        mem_free_aligned(a->blocks);
+        a->blocks = next;
+    }
+    a->used = m.used;
+    a->live = m.live;
 }
 
 void arena_free(struct arena *a)
@@ -148,5 +166,5 @@ void arena_free(struct arena *a)
         mem_free_aligned(a->blocks);
         a->blocks = next;
     }
-    a->used = a->high = 0;
+    a->used = a->live = a->high = 0;
 }

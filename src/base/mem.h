@@ -33,11 +33,18 @@ int64_t mem_count(void);
  */
 struct arena {
     struct arena_block *blocks;
-    size_t used, high; /* bytes in the current block; most bytes ever used between two resets */
+    size_t used, live, high; /* bytes in the current block; in all blocks; most ever between two resets */
 };
 void *arena_alloc(struct arena *a, size_t size); /* aligned to 64 bytes, not zeroed; NULL: out of memory */
 void *arena_array(struct arena *a, size_t count, size_t size);
 void arena_reset(struct arena *a);
+/* Gives back what was allocated since the mark, so that a function's own scratch ends with it. */
+struct arena_mark {
+    struct arena_block *block;
+    size_t used, live;
+};
+struct arena_mark arena_mark(const struct arena *a);
+void arena_release(struct arena *a, struct arena_mark m);
 void arena_free(struct arena *a);
 
 #endif

@@ -43,7 +43,7 @@ struct linear_part {
 /* Applied to t = x W^T + b, in this order. The norm needs whole rows and therefore comes last. */
 struct epilogue {
     enum activation act;
-    bool gated;              /* parts are gate and up: t = act(gate) * up, half as wide */
+    bool gated;              /* the two parts, of equal width, are gate and up: t = act(gate) * up, half as wide */
     struct view residual;    // [rows, out] f32, added; p == NULL: none
     struct view sum;         // [rows, out] f32, receives t before the norm (pre-norm stream); may be residual's memory
     const struct norm *norm; /* NULL: y = t */
@@ -65,6 +65,11 @@ struct linear_ops {
     /* x [rows, in] f32 -> y [rows, out or out / 2] f32. y may be the residual's memory, never x's. */
     rkf_status (*apply)(struct exec *x, const struct linear *l, struct view in, const struct epilogue *epi,
                         struct view y, rkf_error *err);
+    /* y = second(first(x)), the way of an MLP: pieces of rows go through both, so that what is between them stays in
+     * each thread's cache. first's epilogue has neither norm, residual nor sum. NULL: apply twice. */
+    rkf_status (*apply_pair)(struct exec *x, const struct linear *first, const struct epilogue *first_epi,
+                             const struct linear *second, const struct epilogue *second_epi, struct view in,
+                             struct view y, rkf_error *err);
     size_t (*bytes)(const struct linear *l); /* memory held */
 };
 

@@ -27,15 +27,16 @@ struct attention {
     float scale;     /* of q k^T, usually 1 / sqrt(head_dim) */
     uint32_t window; /* tokens to either side that are seen; 0: all */
     enum attention_bias bias;
-    const float
-        *rel_bias; // RELATIVE: [heads, 2 * rel_span - 1] f32 by (key - query + rel_span - 1), clamped at the ends
+    /* RELATIVE: rel_bias [heads, 2 * rel_span - 1] f32 by key - query + rel_span - 1, clamped at the ends; added to the
+     * scaled score. */
+    const float *rel_bias;
     uint32_t rel_span;
-    /* DISENTANGLED: pos_key/pos_query [2 * rel_span, heads * head_dim] f32 (projected relative embeddings, NULL: term
-     * absent); rel_index[d + max_tokens - 1] is the bucket row for query - key = d, for c2p; p2c uses the row for key -
-     * query. */
+    /* DISENTANGLED: score = scale * (q[i] k[j] + q[i] pos_key[r] + k[j] pos_query[r]) where
+     * r = rel_index[i - j + rel_index_span - 1], clamped at the ends. pos_key, pos_query [rel_rows, heads * head_dim]
+     * f32: projected relative embeddings; NULL: that term is absent. */
     const float *pos_key, *pos_query;
-    const int32_t
-        *rel_index; // [2 * rel_index_span - 1], rows of pos_key and pos_query, by (query - key + rel_index_span - 1)
+    uint32_t rel_rows;
+    const int32_t *rel_index; // [2 * rel_index_span - 1], never falling
     uint32_t rel_index_span;
 };
 

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* x86-64: what the processor has, and which kernel files there are. */
+#include "device/cpu/kernels.h"
+
+#include <cpuid.h>
+
+const struct cpu_level cpu_levels[] = {
+    { "portable", 0, 0 },
+};
+const int cpu_n_levels = sizeof cpu_levels / sizeof *cpu_levels;
+
+uint32_t cpu_flags_detected(void)
+{
+    return 0;
+}
+
+void kernels_init_family(struct kernels *k, uint32_t flags)
+{
+    (void)k, (void)flags;
+}

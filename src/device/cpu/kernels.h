@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The kernel table: every inner loop of the CPU device, one function pointer each.
+ *
+ * kernels_portable.c fills the whole table in plain C, and is the truth that all others are tested against. Each other
+ * kernels_*.c is compiled for one instruction set and replaces the entries it does better:
+ * `if (!(flags & CPU_X)) return;` then assignments. flags = what the processor has & what was asked for.
+ *
+ * Packed weights. A linear's columns are cut into panels of `nr`; a panel holds, for every group of `kr` depths, `nr`
+ * columns of `kr` values each: [depth / kr][nr][kr]. Missing columns and depths are zeros. A tile is at most `mr` rows
+ * of x times one panel.
+ *
+ *         x [rows, k]              panel p [k / kr][nr][kr]
+ *     mr  +----------+   times    +--nr--+      = tile [mr][nr] f32 -> finish -> y
+ *         +----------+           k|      |
+ *                                 +------+
+ *
+ * Int8. Weights are symmetric per column: w = scale[n] * q, q in -127 .. 127. Rows of x are quantised when they are
+ * used, x = rq.scale * (q - rq.zero) with q in 0 .. 255. The sum over k is exact in int32:
+ * tile = rq.scale * scale[n] * (sum q_x q_w - rq.zero * wsum[n]) where wsum[n] is the sum of column n.
+ */
+#ifndef RKF_DEVICE_CPU_KERNELS_H
+#define RKF_DEVICE_CPU_KERNELS_H
+
+#include "device/device.h"
+
+/* What a processor has, beyond the baseline of its family. */
+enum cpu_flag {
+    CPU_AVX2 = 1 << 0, /* with FMA and F16C */
+    CPU_AVXVNNI = 1 << 1,
+    CPU_AVX512 = 1 << 2, /* F, BW, VL, DQ */
+    CPU_AVX512VNNI = 1 << 3,
+    CPU_AVX512BF16 = 1 << 4,
+    CPU_NEON = 1 << 8,
+    CPU_DOTPROD = 1 << 9,
+    CPU_FP16 = 1 << 10, /* arithmetic */
+    CPU_BF16 = 1 << 11,
+    CPU_I8MM = 1 << 12,
+};
+
+enum { KERNEL_MAX_MR = 16, KERNEL_MAX_NR = 64 }; /* bounds of any table, for tiles on the stack */
+
+struct row_quant { /* of one row of x */
+    float scale;
+    int32_t zero;
+};
+
+struct tile {
+    const void *a;    // [rows][lda] f32, bf16 or u8, as pack_a makes it
+    size_t lda;       /* elements */
+    const void *b;    /* one panel */
+    uint32_t k, rows; /* k: a multiple of kr; rows <= mr */
+    float *c;         // [rows][nr]
+    /* int8 only */
+    const struct row_quant *rq; // [rows]
+    const float *scale;         // [nr]
+    const int32_t *wsum;        // [nr]
+};
+
+struct gemm {
+    uint16_t mr, nr, kr;
+    uint16_t a_size; /* bytes of an element of a */
+    void (*tile)(const struct tile *t);
+    /* Rows of x as tile wants them, k padded with zeros to a multiple of kr; NULL: x itself (f32), in place. rq: int8
+     * only. */
+    void (*pack_a)(const float *x, size_t stride, uint32_t rows, uint32_t k, void *a, size_t lda, struct row_quant *rq);
+    /* w [cols][k] f32 -> one panel. scale, wsum [nr]: int8 only. cols <= nr. */
+    void (*pack_b)(const float *w, size_t stride, uint32_t cols, uint32_t k, void *b, float *scale, int32_t *wsum);
+};
+
+/* y = act(c + bias) [* (up + bias_up)] [+ residual] */
+struct finish {
+    const float *c, *up;         // [rows][ldc]; up NULL: not gated
+    const float *bias, *bias_up; // [cols]
+    size_t ldc;
+    uint32_t rows, cols;
+    enum activation act;
+    const float *residual; // [rows][residual_stride]; NULL: none
+    size_t residual_stride;
+    float *y; // [rows][stride]; may be the residual
+    size_t stride;
+};
+
+enum gemm_type { GEMM_F32, GEMM_BF16, GEMM_F16, GEMM_I8, GEMM_COUNT };
+
+struct kernels {
+    const char *isa;              /* of the best that was filled in */
+    struct gemm gemm[GEMM_COUNT]; /* by the type of the weights */
+    const char *gemm_isa[GEMM_COUNT];
+    void (*finish)(const struct finish *f);
+
+    /* c [rows][cols] (+)= a [rows][k] b [k][cols], all f32, any sizes. */
+    void (*matmul)(const float *a, size_t lda, const float *b, size_t ldb, uint32_t rows, uint32_t cols, uint32_t k,
+                   float *c, size_t ldc, bool add);
+    /* dst [cols][rows] = src [rows][cols] transposed */
+    void (*transpose)(const float *src, size_t lds, uint32_t rows, uint32_t cols, float *dst, size_t ldd);
+
+    /* s = s * scale + bias (NULL: none); returns the largest, -INFINITY for n = 0 */
+    float (*scale_max)(float *s, float scale, const float *bias, uint32_t n);
+    /* s = exp(s - max); returns the sum */
+    float (*exp_sum)(float *s, float max, uint32_t n);
+    void (*scale)(float *y, float f, uint32_t n);
+    void (*softmax)(float *p, uint32_t n); /* in place */
+    float (*dot)(const float *a, const float *b, uint32_t n);
+    void (*add)(float *y, const float *a, float scale, uint32_t n); /* y += scale * a */
+    void (*activate)(enum activation act, const float *x, float *y, uint32_t n);
+    /* one row: y = norm(x); y may be x */
+    void (*norm)(const struct norm *n, const float *x, float *y);
+    /* y = (set ? 0 : y) + scale * a, a of type F32, F16, BF16 */
+    void (*gather)(float *y, const void *a, enum dtype type, float scale, uint32_t n, bool set);
+    /* one head in place; cos, sin [dim / 2] */
+    void (*rotate)(float *x, const float *cos, const float *sin, uint32_t dim, bool interleaved);
+};
+
+void kernels_init_portable(struct kernels *k);
+/* Of this processor family: cpu_x86.c, cpu_arm.c or cpu_other.c, chosen by the build. */
+uint32_t cpu_flags_detected(void);
+void kernels_init_family(struct kernels *k, uint32_t flags);
+struct cpu_level { /* an instruction set by the name users know, best last */
+    const char *name;
+    uint32_t needs;   /* flags it stands for */
+    uint32_t allowed; /* flags that may be used when it is asked for */
+};
+extern const struct cpu_level cpu_levels[];
+extern const int cpu_n_levels;
+
+void kernels_init_avx2(struct kernels *k, uint32_t flags);
+void kernels_init_avxvnni(struct kernels *k, uint32_t flags);
+void kernels_init_avx512(struct kernels *k, uint32_t flags);
+void kernels_init_avx512bf16(struct kernels *k, uint32_t flags);
+void kernels_init_avx512vnni(struct kernels *k, uint32_t flags);
+void kernels_init_neon(struct kernels *k, uint32_t flags);
+void kernels_init_neon_dotprod(struct kernels *k, uint32_t flags);
+void kernels_init_neon_fp16(struct kernels *k, uint32_t flags);
+void kernels_init_neon_bf16(struct kernels *k, uint32_t flags);
+void kernels_init_neon_i8mm(struct kernels *k, uint32_t flags);
+
+static inline enum gemm_type gemm_type_of(enum dtype type) /* GEMM_COUNT: none */
+{
+    switch (type) {
+    case DTYPE_F32:
+        return GEMM_F32;
+    case DTYPE_BF16:
+        return GEMM_BF16;
+    case DTYPE_F16:
+        return GEMM_F16;
+    case DTYPE_I8:
+        return GEMM_I8;
+    default:
+        return GEMM_COUNT;
+    }
+}
+
+#endif

@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Linear layers on the CPU: packing (prepare) and the loops around the tile kernels (apply).
+ *
+ * Every part of a fused product begins a panel of its own, so that the panels of gate and up pair up. With many rows
+ * each thread takes a run of rows and walks over them in blocks that fit its cache, all panels per block, and the norm
+ * comes while the rows are still there. With few rows, where reading the weights is the cost, each thread takes a run
+ * of panels, and the norm comes after all are done.
+ */
+#include "device/cpu/cpu_private.h"
+
+#include <string.h>
+
+struct panel {
+    uint32_t col;  /* its first column of t */
+    uint32_t cols; /* <= nr */
+};
+
+struct cpu_linear {
+    struct linear base;
+    const struct gemm *g;
+    uint32_t k; /* base.in padded to kr */
+    uint32_t n_panels, n_parts;
+    uint32_t part_out; /* columns of each part if all are the same, else 0 */
+    size_t panel_bytes, bytes;
+    struct panel *panels; // [n_panels]
+    uint8_t *b;           // [n_panels][panel_bytes]
+    float *bias;          // [n_panels][nr], zeros where there is none
+    float *scale;         // [n_panels][nr] int8 only
+    int32_t *wsum;        // [n_panels][nr] int8 only
+};
+
+/* ---- packing */
+
+struct pack_job {
+    const struct linear_part *parts;
+    uint32_t n_parts;
+    struct cpu_linear *l;
+    float *rows; // [threads][nr][in]: weights that are not aligned f32 in the file pass through here
+};
+
+static void pack_panel(const struct pack_job *j, uint32_t panel, float *rows)
+{
+    struct cpu_linear *l = j->l;
+    uint32_t nr = l->g->nr, part = 0, first = 0, col = l->panels[panel].col, cols = l->panels[panel].cols;
+    while (col >= first + j->parts[part].weight.rows)
+        first += j->parts[part++].weight.rows;
+    const struct linear_part *p = &j->parts[part];
+    size_t size = dtype_size(p->weight.type), stride = p->weight.stride;
+    const char *source = (const char *)p->weight.p + (col - first) * stride * size;
+    const float *w = (const float *)(const void *)source;
+    if (p->weight.type != DTYPE_F32 || (uintptr_t)source % sizeof(float)) {
+        for (uint32_t n = 0; n < cols; n++)
+            convert_to_f32(rows + (size_t)n * l->base.in, source + n * stride * size, p->weight.type, l->base.in);
+        w = rows;
+        stride = l->base.in;
+    }
+    size_t at = (size_t)panel * nr;
+    l->g->pack_b(w, stride, cols, l->base.in, l->b + panel * l->panel_bytes, l->scale ? l->scale + at : NULL,
+                 l->wsum ? l->wsum + at : NULL);
+    if (p->bias)
+        convert_to_f32(l->bias + at, (const char *)p->bias + (col - first) * dtype_size(p->bias_type), p->bias_type,
+                       cols);
+}
+
+static void pack_panels(void *arg, uint32_t begin, uint32_t end, int thread)
+{
+    const struct pack_job *j = arg;
+    for (uint32_t i = begin; i < end; i++)
+        pack_panel(j, i, j->rows + (size_t)thread * j->l->g->nr * j->l->base.in);
+}
+
+static void cpu_release(struct linear *base)
+{
+    if (!base)
+        return;
+    struct cpu_linear *l = (struct cpu_linear *)base;
+    mem_free(l->panels);
+    mem_free_aligned(l->b);
+    mem_free_aligned(l->bias);
+    mem_free_aligned(l->scale);
+    mem_free_aligned(l->wsum);
+    mem_free(l);
+}
+
+static rkf_status check_parts(const struct linear_part *parts, uint32_t n, enum dtype type, rkf_error *err)
+{
+    if (!n || gemm_type_of(type) == GEMM_COUNT)
+        return rkf_fail(err, RKF_UNSUPPORTED, "the CPU has no linear layers of type %s: use f32, bf16, f16 or int8",
+                        dtype_name(type));
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct view *w = &parts[i].weight;
+        if (w->type != DTYPE_F32 && w->type != DTYPE_F16 && w->type != DTYPE_BF16)
+            return rkf_fail(err, RKF_UNSUPPORTED, "weights of type %s are not supported: use f32, f16 or bf16",
+                            dtype_name(w->type));
+        if (!w->rows || !w->cols || w->cols != parts[0].weight.cols || w->cols > UINT32_MAX / 2)
+            return rkf_fail(err, RKF_FORMAT, "weights of shapes [%u, %u] and [%u, %u] do not make one layer",
+                            parts[0].weight.rows, parts[0].weight.cols, w->rows, w->cols);
+        total += w->rows;
+    }
+    if (total > UINT32_MAX / 2)
+        return rkf_fail(err, RKF_UNSUPPORTED, "a layer of %llu columns is too wide", (unsigned long long)total);
+    return RKF_OK;
+}
+
+static void lay_panels(struct cpu_linear *l, const struct linear_part *parts, uint32_t n)
+{
+    uint32_t nr = l->g->nr, at = 0, first = 0;
+    l->part_out = parts[0].weight.rows;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t out = parts[i].weight.rows;
+        for (uint32_t c = 0; c < out; c += nr)
+            l->panels[at++] = (struct panel){ first + c, out - c < nr ? out - c : nr };
+        first += out;
+        if (out != l->part_out)
+            l->part_out = 0;
+    }
+}
+
+static rkf_status linear_alloc(const struct kernels *k, const struct linear_part *parts, uint32_t n, enum dtype type,
+                               struct cpu_linear **out, rkf_error *err)
+{
+    struct cpu_linear *l = mem_zalloc(1, sizeof *l);
+    if (!l)
+        return rkf_fail_memory(err, sizeof *l, "a linear layer");
+    const struct gemm *g = &k->gemm[gemm_type_of(type)];
+    l->g = g;
+    l->base.in = parts[0].weight.cols;
+    l->base.type = type;
+    l->k = (l->base.in + g->kr - 1) / g->kr * g->kr;
+    l->n_parts = n;
+    for (uint32_t i = 0; i < n; i++) {
+        l->base.out += parts[i].weight.rows;
+        l->n_panels += (parts[i].weight.rows + g->nr - 1) / g->nr;
+    }
+    l->panel_bytes = (size_t)l->k * g->nr * dtype_size(type);
+    size_t wide = (size_t)l->n_panels * g->nr * sizeof(float);
+    l->bytes = l->n_panels * l->panel_bytes + wide * (type == DTYPE_I8 ? 3 : 1);
+    l->panels = mem_array(l->n_panels, sizeof *l->panels);
+    l->b = mem_alloc_aligned(l->n_panels * l->panel_bytes, 64);
+    l->bias = mem_alloc_aligned(wide, 64);
+    if (type == DTYPE_I8) {
+        l->scale = mem_alloc_aligned(wide, 64);
+        l->wsum = mem_alloc_aligned(wide, 64);
+    }
+    if (!l->panels || !l->b || !l->bias || (type == DTYPE_I8 && (!l->scale || !l->wsum))) {
+        size_t bytes = l->bytes;
+        cpu_release(&l->base);
+        return rkf_fail_memory(err, bytes, "packed weights");
+    }
+    memset(l->bias, 0, wide);
+    lay_panels(l, parts, n);
+    *out = l;
+    return RKF_OK;
+}
+
+static rkf_status cpu_prepare(struct exec *x, const struct linear_part *parts, uint32_t n, enum dtype type,
+                              struct linear **out, rkf_error *err)
+{
+    struct cpu_linear *l = NULL;
+    rkf_status rc = check_parts(parts, n, type, err);
+    if (!rc)
+        rc = linear_alloc(cpu_kernels(x), parts, n, type, &l, err);
+    if (rc)
+        return rc;
+    l->base.device = x->device;
+    struct arena_mark mark = arena_mark(&x->scratch);
+    struct pack_job job = { parts, n, l, NULL };
+    size_t rows = (size_t)team_size(x->team) * l->g->nr * l->base.in;
+    job.rows = arena_array(&x->scratch, rows, sizeof(float));
+    if (!job.rows) {
+        cpu_release(&l->base);
+        return rkf_fail_memory(err, rows * sizeof(float), "packing weights");
+    }
+    team_for(x->team, l->n_panels, 1, pack_panels, &job);
+    arena_release(&x->scratch, mark);
+    *out = &l->base;
+    return RKF_OK;
+}
+
+/* ---- applying */
+
+enum {
+    BLOCK_BYTES = 768 << 10, /* rows of x that one thread keeps at hand, with half of a 2 MB cache left for weights */
+    MAX_BLOCK = 1024,
+    FEW_ROWS = 32, /* per thread; fewer: reading the weights is the cost, so cut them, not the rows */
+};
+
+/* One product over rows and panels. The views begin at the same row; product_at moves them together. */
+struct product {
+    const struct kernels *k;
+    const struct cpu_linear *l;
+    const struct epilogue *epi;
+    struct view in, residual, dest, y; /* dest: where t goes before the norm: sum or y */
+    uint32_t panels;                   /* output panels: half of them if gated */
+    uint32_t block;                    /* rows, a multiple of mr */
+    size_t a_bytes;                    /* of a packed block; 0: x in place */
+};
+
+/* What one thread needs beside it. */
+struct thread_area {
+    void *a;              // [block][k] as pack_a makes it
+    struct row_quant *rq; // [block]
+    float *middle;        // [block][first's out] of a pair
+};
+
+static float *view_row(const struct view *v, size_t row)
+{
+    return (float *)v->p + row * v->stride;
+}
+
+static void view_advance(struct view *v, size_t rows)
+{
+    if (v->p)
+        v->p = view_row(v, rows);
+}
+
+static struct product product_at(const struct product *p, size_t row)
+{
+    struct product q = *p;
+    view_advance(&q.in, row);
+    view_advance(&q.residual, row);
+    view_advance(&q.dest, row);
+    view_advance(&q.y, row);
+    return q;
+}
+
+static rkf_status check_view(const char *what, const struct view *v, uint32_t rows, uint32_t cols, rkf_error *err)
+{
+    if (v->p && v->type == DTYPE_F32 && v->rows >= rows && v->cols == cols && v->stride >= cols)
+        return RKF_OK;
+    return rkf_fail(err, RKF_INTERNAL, "linear: %s is [%u, %u] %s, not [%u, %u] f32", what, v->rows, v->cols,
+                    v->p ? dtype_name(v->type) : "NULL", rows, cols);
+}
+
+static rkf_status check_product(const struct product *p, uint32_t rows, uint32_t out, rkf_error *err)
+{
+    const struct epilogue *e = p->epi;
+    if (e->gated && (p->l->n_parts != 2 || !p->l->part_out))
+        return rkf_fail(err, RKF_INTERNAL, "linear: a gated layer must have two parts of equal width");
+    rkf_status rc = check_view("x", &p->in, rows, p->l->base.in, err);
+    if (!rc)
+        rc = check_view("y", &p->y, rows, out, err);
+    if (!rc && e->residual.p)
+        rc = check_view("residual", &e->residual, rows, out, err);
+    if (!rc && e->sum.p)
+        rc = check_view("sum", &e->sum, rows, out, err);
+    if (!rc && e->norm && e->norm->size != out)
+        rc = rkf_fail(err, RKF_INTERNAL, "linear: a norm of %u columns for an output of %u", e->norm->size, out);
+    return rc;
+}
+
+static uint32_t product_out(const struct linear *l, const struct epilogue *epi)
+{
+    return epi->gated ? l->out / 2 : l->out;
+}
+
+static rkf_status product_init(struct product *p, const struct exec *x, const struct linear *base,
+                               const struct epilogue *epi, struct view in, struct view y, rkf_error *err)
+{
+    const struct cpu_linear *l = (const struct cpu_linear *)base;
+    const struct gemm *g = l->g;
+    *p = (struct product){ .k = cpu_kernels(x),
+                           .l = l,
+                           .epi = epi,
+                           .in = in,
+                           .residual = epi->residual,
+                           .dest = epi->sum.p ? epi->sum : y,
+                           .y = y,
+                           .panels = epi->gated ? l->n_panels / 2 : l->n_panels };
+    size_t block = BLOCK_BYTES / ((size_t)l->k * g->a_size);
+    block = block > MAX_BLOCK ? MAX_BLOCK : block < g->mr ? g->mr : block;
+    p->block = (uint32_t)(block / g->mr * g->mr);
+    if (g->pack_a)
+        p->a_bytes = (p->block * (size_t)l->k * g->a_size + 63) / 64 * 64;
+    return check_product(p, in.rows, product_out(base, epi), err);
+}
+
+/* n rows of one panel: tile by tile, each finished while it is in the first cache */
+static void run_panel(const struct product *p, uint32_t panel, uint32_t n, const void *a, size_t lda,
+                      const struct row_quant *rq)
+{
+    const struct cpu_linear *l = p->l;
+    const struct gemm *g = l->g;
+    bool gated = p->epi->gated;
+    _Alignas(64) float c[2][KERNEL_MAX_MR * KERNEL_MAX_NR];
+    const struct panel *at = &l->panels[panel];
+    for (uint32_t r = 0; r < n; r += g->mr) {
+        uint32_t rows = n - r < g->mr ? n - r : g->mr;
+        for (uint32_t half = 0; half < (gated ? 2u : 1u); half++) {
+            size_t b = panel + (size_t)half * p->panels;
+            struct tile t = { .a = (const char *)a + r * lda * g->a_size,
+                              .lda = lda,
+                              .b = l->b + b * l->panel_bytes,
+                              .k = l->k,
+                              .rows = rows,
+                              .c = c[half],
+                              .rq = rq ? rq + r : NULL,
+                              .scale = l->scale ? l->scale + b * g->nr : NULL,
+                              .wsum = l->wsum ? l->wsum + b * g->nr : NULL };
+            g->tile(&t);
+        }
+        struct finish f = { .c = c[0],
+                            .up = gated ? c[1] : NULL,
+                            .bias = l->bias + (size_t)panel * g->nr,
+                            .bias_up = gated ? l->bias + ((size_t)panel + p->panels) * g->nr : NULL,
+                            .ldc = g->nr,
+                            .rows = rows,
+                            .cols = at->cols,
+                            .act = p->epi->act,
+                            .residual = p->residual.p ? view_row(&p->residual, r) + at->col : NULL,
+                            .residual_stride = p->residual.stride,
+                            .y = view_row(&p->dest, r) + at->col,
+                            .stride = p->dest.stride };
+        p->k->finish(&f);
+    }
+}
+
+/* The product's first n rows, n <= block, for some of its panels. */
+static void run_block(const struct product *p, const struct thread_area *area, uint32_t n, uint32_t first_panel,
+                      uint32_t end_panel)
+{
+    const struct gemm *g = p->l->g;
+    const void *a = p->in.p;
+    size_t lda = p->in.stride;
+    if (g->pack_a) {
+        g->pack_a(a, lda, n, p->l->base.in, area->a, p->l->k, area->rq);
+        a = area->a;
+        lda = p->l->k;
+    }
+    for (uint32_t i = first_panel; i < end_panel; i++)
+        run_panel(p, i, n, a, lda, g->pack_a ? area->rq : NULL);
+}
+
+static void run_norm(const struct product *p, uint32_t n)
+{
+    for (uint32_t r = 0; r < n; r++)
+        if (p->epi->norm)
+            p->k->norm(p->epi->norm, view_row(&p->dest, r), view_row(&p->y, r));
+        else if (p->dest.p != p->y.p)
+            memcpy(view_row(&p->y, r), view_row(&p->dest, r), p->y.cols * sizeof(float));
+}
+
+struct apply_job {
+    const struct product *first, *second; /* second: of a pair, else NULL */
+    struct thread_area *areas;            // [threads]
+    uint32_t threads, rows, block;
+};
+
+/* This thread's share of n things in groups of `unit`. */
+static void share(uint32_t n, uint32_t unit, uint32_t threads, uint32_t thread, uint32_t *begin, uint32_t *end)
+{
+    uint64_t groups = ((uint64_t)n + unit - 1) / unit;
+    uint64_t from = groups * thread / threads * unit, to = groups * (thread + 1) / threads * unit;
+    *begin = (uint32_t)(from < n ? from : n);
+    *end = (uint32_t)(to < n ? to : n);
+}
+
+static void apply_by_rows(void *arg, int thread)
+{
+    const struct apply_job *j = arg;
+    const struct thread_area *area = &j->areas[thread];
+    uint32_t begin, end;
+    share(j->rows, j->first->l->g->mr, j->threads, (uint32_t)thread, &begin, &end);
+    for (uint32_t r = begin; r < end; r += j->block) {
+        uint32_t n = end - r < j->block ? end - r : j->block;
+        struct product p = product_at(j->first, r);
+        if (j->second) {
+            p.dest = p.y = view_make(area->middle, DTYPE_F32, n, p.y.cols);
+            run_block(&p, area, n, 0, p.panels);
+            p = product_at(j->second, r);
+            p.in = view_make(area->middle, DTYPE_F32, n, p.in.cols);
+        }
+        run_block(&p, area, n, 0, p.panels);
+        run_norm(&p, n);
+    }
+}
+
+static void apply_by_panels(void *arg, int thread)
+{
+    const struct apply_job *j = arg;
+    uint32_t begin, end;
+    share(j->first->panels, 1, j->threads, (uint32_t)thread, &begin, &end);
+    for (uint32_t r = 0; r < j->rows; r += j->block) {
+        struct product p = product_at(j->first, r);
+        run_block(&p, &j->areas[thread], j->rows - r < j->block ? j->rows - r : j->block, begin, end);
+    }
+}
+
+static rkf_status areas_alloc(struct exec *x, struct apply_job *j, rkf_error *err)
+{
+    const struct product *p = j->first, *q = j->second;
+    size_t a = p->a_bytes, quant = 0, middle = 0;
+    if (q) {
+        a = a > q->a_bytes ? a : q->a_bytes;
+        middle = (size_t)j->block * q->in.cols * sizeof(float);
+    }
+    if (a)
+        quant = (j->block * sizeof(struct row_quant) + 63) / 64 * 64;
+    size_t each = a + quant + (middle + 63) / 64 * 64;
+    struct thread_area *areas = arena_array(&x->scratch, j->threads, sizeof *areas);
+    uint8_t *memory = areas ? arena_array(&x->scratch, j->threads, each) : NULL;
+    if (!memory)
+        return rkf_fail_memory(err, j->threads * (each + sizeof *areas), "a linear layer's input");
+    for (uint32_t i = 0; i < j->threads; i++, memory += each)
+        areas[i] = (struct thread_area){ memory, (void *)(memory + a), (void *)(memory + a + quant) };
+    j->areas = areas;
+    return RKF_OK;
+}
+
+static bool few_rows(const struct apply_job *j)
+{
+    return j->threads > 1 && j->rows <= FEW_ROWS * j->threads;
+}
+
+static rkf_status cpu_apply(struct exec *x, const struct linear *l, struct view in, const struct epilogue *epi,
+                            struct view y, rkf_error *err)
+{
+    struct product p;
+    rkf_status rc = product_init(&p, x, l, epi, in, y, err);
+    if (rc || !in.rows)
+        return rc;
+    struct arena_mark mark = arena_mark(&x->scratch);
+    struct apply_job j = { &p, NULL, NULL, (uint32_t)team_size(x->team), in.rows, p.block };
+    rc = areas_alloc(x, &j, err);
+    if (rc)
+        return rc;
+    if (few_rows(&j)) {
+        team_run(x->team, apply_by_panels, &j);
+        run_norm(&p, in.rows);
+    } else {
+        team_run(x->team, apply_by_rows, &j);
+    }
+    arena_release(&x->scratch, mark);
+    x->cores_used |= x->cores;
+    return RKF_OK;
+}
+
+static rkf_status cpu_apply_pair(struct exec *x, const struct linear *first, const struct epilogue *first_epi,
+                                 const struct linear *second, const struct epilogue *second_epi, struct view in,
+                                 struct view y, rkf_error *err)
+{
+    if (first_epi->norm || first_epi->residual.p || first_epi->sum.p)
+        return rkf_fail(err, RKF_INTERNAL, "linear: the first of a pair takes no norm, residual or sum");
+    if (!in.rows)
+        return RKF_OK;
+    struct arena_mark mark = arena_mark(&x->scratch);
+    uint32_t width = product_out(first, first_epi);
+    struct apply_job j = { .threads = (uint32_t)team_size(x->team), .rows = in.rows };
+    struct view middle = { .type = DTYPE_F32, .rows = in.rows, .cols = width, .stride = width };
+    middle.p = few_rows(&j) ? arena_array(&x->scratch, (size_t)in.rows * width, sizeof(float)) : y.p;
+    if (!middle.p)
+        return rkf_fail_memory(err, (size_t)in.rows * width * sizeof(float), "the middle of an MLP");
+    struct product p, q;
+    rkf_status rc = product_init(&p, x, first, first_epi, in, middle, err);
+    if (!rc)
+        rc = product_init(&q, x, second, second_epi, middle, y, err);
+    if (rc)
+        goto done;
+    j.block = p.block < q.block ? p.block : q.block;
+    j.first = &p;
+    j.second = &q;
+    rc = areas_alloc(x, &j, err);
+    if (rc)
+        goto done;
+    if (few_rows(&j)) {
+        team_run(x->team, apply_by_panels, &j);
+        j.first = &q;
+        team_run(x->team, apply_by_panels, &j);
+        run_norm(&q, in.rows);
+    } else {
+        team_run(x->team, apply_by_rows, &j);
+    }
+    x->cores_used |= x->cores;
+done:
+    arena_release(&x->scratch, mark);
+    return rc;
+}
+
+static size_t cpu_bytes(const struct linear *l)
+{
+    return ((const struct cpu_linear *)l)->bytes;
+}
+
+const struct linear_ops cpu_linear_ops = {
+    .prepare = cpu_prepare,
+    .release = cpu_release,
+    .apply = cpu_apply,
+    .apply_pair = cpu_apply_pair,
+    .bytes = cpu_bytes,
+};

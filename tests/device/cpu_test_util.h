@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the tests of the CPU device share: repeatable random numbers, an exec, and the levels this machine can run. */
+#ifndef RKF_TESTS_DEVICE_CPU_TEST_UTIL_H
+#define RKF_TESTS_DEVICE_CPU_TEST_UTIL_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <math.h>
+
+#include "device/cpu/cpu.h"
+#include "device/cpu/kernels.h"
+
+static uint64_t random_state = 0x9E3779B97F4A7C15u;
+
+static inline uint32_t random_u32(void) /* xorshift64* */
+{
+    random_state ^= random_state >> 12;
+    random_state ^= random_state << 25;
+    random_state ^= random_state >> 27;
+    return (uint32_t)((random_state * 0x2545F4914F6CDD1Du) >> 32);
+}
+
+static inline uint32_t random_below(uint32_t n)
+{
+    return (uint32_t)(((uint64_t)random_u32() * n) >> 32);
+}
+
+static inline float random_float(float from, float to)
+{
+    return from + (to - from) * (float)random_u32() / 4294967296.0f;
+}
+
+static inline float *random_floats(size_t n, float from, float to) /* 64-byte aligned; free() */
+{
+    float *p = aligned_alloc(64, (n * sizeof *p + 127) / 64 * 64);
+    assert_non_null(p);
+    for (size_t i = 0; i < n; i++)
+        p[i] = random_float(from, to);
+    return p;
+}
+
+/* Runs fn for every level of instruction sets that this machine has. */
+static inline void each_level(void (*fn)(struct device *d))
+{
+    for (int i = 0; i < cpu_n_levels; i++) {
+        struct device *d = NULL;
+        rkf_error err;
+        rkf_status rc = cpu_device_create(cpu_levels[i].name, NULL, &d, &err);
+        if (rc == RKF_UNAVAILABLE) {
+            print_message("%s: not on this machine\n", cpu_levels[i].name);
+            continue;
+        }
+        assert_int_equal(rc, RKF_OK);
+        print_message("%s\n", cpu_levels[i].name);
+        fn(d);
+        cpu_device_free(d);
+    }
+}
+
+static inline void exec_open(struct exec *x, const struct device *d, int threads)
+{
+    rkf_error err;
+    *x = (struct exec){ .device = d, .cores = 1 };
+    assert_int_equal(team_create(threads, NULL, &x->team, &err), RKF_OK);
+}
+
+static inline void exec_close(struct exec *x)
+{
+    team_destroy(x->team);
+    arena_free(&x->scratch);
+}
+
+#endif
