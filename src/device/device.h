@@ -92,6 +92,7 @@ struct exec {
     struct arena scratch; /* reset by whoever starts a run; valid until its end */
     int64_t deadline_ns;  /* 0: none */
     uint8_t cores_used;   /* set by devices: cores that really computed */
+    uint8_t cores_failed; /* set by devices with RKF_DEVICE or RKF_DEADLINE: cores to take for sick */
     void *priv;           /* the device's own (rknn: contexts, buffers) */
 };
 
