@@ -5,9 +5,6 @@ set -eu -o pipefail
 cd "$(dirname "$0")/.."
 preset=$1
 shift
-export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:detect_stack_use_after_return=1:allocator_may_return_null=1}
-export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
-export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:second_deadlock_stack=1}
 run=()
 # The thread sanitizer's fixed map meets the kernel's address randomisation on newer kernels: switch that off if we may.
 if [ "$preset" = tsan ] && setarch -R true 2>/dev/null; then

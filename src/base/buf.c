@@ -8,7 +8,7 @@
 
 void buf_init(struct buf *b, size_t max)
 {
-    *b = (struct buf){ .max = max };
+    *b = (struct buf){ .max = max < SIZE_MAX / 4 ? max : SIZE_MAX / 4 }; /* so that doubling never wraps */
 }
 
 char *buf_reserve(struct buf *b, size_t n)

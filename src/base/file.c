@@ -56,7 +56,8 @@ rkf_status file_map(const char *path, struct file_map *out, rkf_error *err)
 bool file_map_changed(const struct file_map *m)
 {
     struct stat st;
-    return fstat(m->fd, &st) < 0 || (size_t)st.st_size != m->len || mtime_ns(&st) != m->mtime_ns;
+    return fstat(m->fd, &st) < 0 || (size_t)st.st_size != m->len || mtime_ns(&st) != m->mtime_ns ||
+           st.st_nlink == 0; /* deleted, or another file was renamed over it */
 }
 
 void file_map_drop(const struct file_map *m, size_t begin, size_t end)

@@ -109,10 +109,15 @@ rkf_status json_get_int(yyjson_val *v, const char *key, int64_t lo, int64_t hi, 
     if (!yyjson_is_num(x) || floor(d) != d)
         return rkf_fail(err, RKF_FORMAT, "%s: \"%s\" must be a whole number, not %s", what, key,
                         yyjson_is_num(x) ? "a fraction" : type_of(x));
-    if (d < (double)lo || d > (double)hi)
+    /* In 64 bits throughout: near 2^63 a double cannot tell a number from its neighbours. */
+    bool fits = yyjson_is_uint(x)   ? yyjson_get_uint(x) <= INT64_MAX
+                : yyjson_is_real(x) ? d >= -0x1p63 && d < 0x1p63
+                                    : true;
+    int64_t i = !fits ? 0 : yyjson_is_real(x) ? (int64_t)d : yyjson_get_sint(x);
+    if (!fits || i < lo || i > hi)
         return rkf_fail(err, RKF_FORMAT, "%s: \"%s\" is %.17g, allowed is %lld to %lld", what, key, d, (long long)lo,
                         (long long)hi);
-    *io = yyjson_is_int(x) ? yyjson_get_sint(x) : (int64_t)d;
+    *io = i;
     return RKF_OK;
 }
 

@@ -32,6 +32,14 @@ const char *rkf_status_name(rkf_status status)
     return (size_t)status < n ? status_names[status] : "RKF_UNKNOWN";
 }
 
+/* A message that was cut may end within a character: drop the piece. */
+static void trim_broken_end(char *message)
+{
+    size_t len = strlen(message), ok = utf8_valid_prefix(message, len);
+    if (len - ok < 4)
+        message[ok] = 0;
+}
+
 static void error_set(rkf_error *err, rkf_status status, const char *fmt, va_list ap)
 {
     err->status = status;
@@ -39,6 +47,7 @@ static void error_set(rkf_error *err, rkf_status status, const char *fmt, va_lis
     for (char *p = err->message; *p; p++) /* one line, whatever a file put into it */
         if ((unsigned char)*p < 0x20 || *p == 0x7f)
             *p = '?';
+    trim_broken_end(err->message);
 }
 
 rkf_status rkf_fail(rkf_error *err, rkf_status status, const char *fmt, ...)
@@ -66,6 +75,7 @@ rkf_status rkf_fail_errno(rkf_error *err, rkf_status status, const char *fmt, ..
         char text[128] = "";
         const char *s = strerror_r(e, text, sizeof text); /* the GNU one: may or may not use text */
         snprintf(err->message + n, sizeof err->message - n, ": %s", s);
+        trim_broken_end(err->message);
     }
     return status;
 }
@@ -86,6 +96,7 @@ rkf_status rkf_fail_within(rkf_error *err, rkf_status status, const char *fmt, .
     va_end(ap);
     size_t n = strlen(err->message);
     snprintf(err->message + n, sizeof err->message - n, ": %.400s", inner.message);
+    trim_broken_end(err->message);
     return status;
 }
 
