@@ -7,7 +7,7 @@
 #ifndef RKF_NPU_NPU_H
 #define RKF_NPU_NPU_H
 
-#include "base/status.h"
+#include "base/buf.h"
 
 #define NPU_MAX_CORES 3
 
@@ -64,9 +64,12 @@ struct npu_facts {
     char node_group[32];     /* group that owns the node; "" unknown */
     bool legacy_link;        /* /dev/rknpu is a symbolic link: forces the runtime's old path */
     bool multi_core_ok;      /* driver is 0.9.6 or newer, or unknown */
-    bool debugfs_readable;
+    bool debugfs_readable;   /* the load per core can be read */
+    bool ambiguous;          /* rk3566 and rk3568 look alike without a device tree: rk3568 was taken */
 };
 void npu_detect(const char *root, struct npu_facts *out);
+/* Why the vendor's runtime cannot use what is there, and what to do, in words; false if nothing stands in the way. */
+bool npu_problem(const struct npu_facts *facts, char *words, size_t cap);
 
 /* ---- telemetry; every field has its "unknown" */
 struct npu_core_load {
@@ -76,11 +79,17 @@ struct npu_telemetry {
     struct npu_core_load load[NPU_MAX_CORES];
     int64_t freq_hz, freq_max_hz;  /* -1 unknown */
     char governor[32];             /* "" unknown */
-    int32_t temp_mc, temp_trip_mc; /* millidegrees; INT32_MIN unknown */
+    int32_t temp_mc, temp_trip_mc; /* millidegrees, trip: where the kernel begins to throttle; INT32_MIN unknown */
     char temp_zone[32];            /* "npu-thermal", "soc-thermal" */
     int64_t volt_uv;               /* -1 unknown */
     int8_t power_on;               /* -1 unknown */
 };
 void npu_telemetry_read(const char *root, const struct npu_facts *facts, struct npu_telemetry *out);
+
+/* ---- all of it as one JSON object, for `devices` and `env`
+ * asked: the platform that the user named, NULL: the detected one. {"platform", "virtual", "board", "detected",
+ * "detected_from", "cores", "core_masks", "tops_int8", "driver": {...} or null, "telemetry": {...}, "advice": [...]};
+ * unknown values are null. `advice` says what is missing in words that a person can act on. */
+rkf_status npu_describe(const char *root, const struct platform *asked, struct buf *json, rkf_error *err) MUST_CHECK;
 
 #endif
