@@ -64,6 +64,10 @@ void encoding_free(struct encoding *e); /* arrays and overflow; not e itself */
 rkf_status tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n, bool skip_special_tokens,
                             struct buf *out, rkf_error *err) MUST_CHECK;
 
+/* Appends pieces (texts of tokens, or of what tokens were joined to) as the decoder puts them together. */
+rkf_status tokenizer_decode_pieces(const struct tokenizer *t, const rkf_str *pieces, size_t n, struct buf *out,
+                                   rkf_error *err) MUST_CHECK;
+
 /* Vocabulary, added tokens included. */
 uint32_t tokenizer_vocab_size(const struct tokenizer *t);                             /* highest id + 1 */
 const char *tokenizer_token(const struct tokenizer *t, int32_t id);                   /* NUL-terminated; NULL: none */

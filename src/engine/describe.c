@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The JSON documents of the API: what a model is, what is going on. */
+#include "engine/engine.h"
+
+#include "base/buf.h"
+
+#include <string.h>
+
+enum { DOCUMENT_MAX = 16 << 20 };
+
+static void put_key(struct buf *b, const char *key)
+{
+    if (b->len && b->p[b->len - 1] != '{' && b->p[b->len - 1] != '[')
+        buf_putc(b, ',');
+    buf_printf(b, "\"%s\":", key);
+}
+
+static void put_text(struct buf *b, const char *key, const char *value)
+{
+    put_key(b, key);
+    if (value)
+        json_put_str(b, value, strlen(value));
+    else
+        buf_puts(b, "null");
+}
+
+static void put_int(struct buf *b, const char *key, int64_t value)
+{
+    put_key(b, key);
+    buf_printf(b, "%lld", (long long)value);
+}
+
+static void put_bool(struct buf *b, const char *key, bool value)
+{
+    put_key(b, key);
+    buf_puts(b, value ? "true" : "false");
+}
+
+static rkf_status take(struct buf *b, char **json, rkf_error *err)
+{
+    char *p = buf_steal(b);
+    if (!p)
+        return rkf_fail_memory(err, b->len, "a document");
+    *json = p;
+    return RKF_OK;
+}
+
+/* ---- a model */
+
+/* What a model is for, by its head: the command of that name works. */
+static const char *natural_task(const struct model_dir *d)
+{
+    switch (d->spec.head) {
+    case HEAD_MASKED_LM:
+        return "fill-mask";
+    case HEAD_SEQUENCE:
+        return d->spec.num_labels == 1 ? "rerank" : "classify";
+    case HEAD_TOKEN:
+        return "ner";
+    case HEAD_QA:
+        return "qa";
+    case HEAD_CHOICE:
+        return "choose";
+    default:
+        return "embed";
+    }
+}
+
+static const char *const pooling_names[POOL_COUNT] = {
+    [POOL_CLS] = "cls",
+    [POOL_MEAN] = "mean",
+    [POOL_MAX] = "max",
+    [POOL_MEAN_SQRT_LEN] = "mean_sqrt_len",
+    [POOL_WEIGHTED_MEAN] = "weightedmean",
+    [POOL_LAST_TOKEN] = "lasttoken",
+};
+
+static void put_modules(struct buf *b, const struct model_dir *d)
+{
+    bool normalize = false, pooling = false;
+    put_key(b, "pooling");
+    buf_putc(b, '[');
+    for (uint32_t i = 0; i < d->n_modules; i++) {
+        const struct st_module *m = &d->modules[i];
+        normalize |= m->kind == MODULE_NORMALIZE;
+        for (uint32_t k = 0; m->kind == MODULE_POOLING && k < m->n_pool; k++, pooling = true)
+            buf_printf(b, "%s\"%s\"", pooling ? "," : "", pooling_names[m->pool[k]]);
+    }
+    buf_puts(b, pooling ? "]" : "\"mean\"]"); /* without modules: mean */
+    put_bool(b, "normalize", normalize);
+}
+
+static void put_names(struct buf *b, const struct rkf_model *m)
+{
+    const struct model_dir *d = m->dir;
+    put_key(b, "labels");
+    buf_putc(b, '[');
+    for (uint32_t i = 0; d->spec.head != HEAD_NONE && d->labels && i < d->spec.num_labels; i++) {
+        if (i)
+            buf_putc(b, ',');
+        json_put_str(b, d->labels[i], strlen(d->labels[i]));
+    }
+    buf_putc(b, ']');
+    put_key(b, "prompts");
+    buf_putc(b, '{');
+    for (uint32_t i = 0; i < d->n_prompts; i++) {
+        if (i)
+            buf_putc(b, ',');
+        json_put_str(b, d->prompts[i].name, strlen(d->prompts[i].name));
+        buf_putc(b, ':');
+        json_put_str(b, d->prompts[i].text, strlen(d->prompts[i].text));
+    }
+    buf_putc(b, '}');
+    put_text(b, "default_prompt_name", d->default_prompt_name);
+    put_text(b, "similarity", d->similarity ? d->similarity : "cosine");
+}
+
+static void put_place(struct buf *b, const struct rkf_model *m)
+{
+    const struct pool *p = m->pool;
+    put_text(b, "dtype", dtype_name(m->dtype));
+    put_text(b, "device", p->device->name);
+    put_text(b, "platform", p->platform->name);
+    put_bool(b, "virtual", p->virtual_cores);
+    put_text(b, "core_mask", m->mask.name);
+    pthread_mutex_lock(&m->rt->lock);
+    uint8_t cores = m->cores;
+    pthread_mutex_unlock(&m->rt->lock);
+    put_key(b, "cores");
+    buf_putc(b, '[');
+    for (uint32_t c = 0, n = 0; c < p->n_cores; c++)
+        if (cores >> c & 1)
+            buf_printf(b, "%s%u", n++ ? "," : "", c);
+    buf_putc(b, ']');
+    put_bool(b, "exclusive", m->exclusive);
+    put_int(b, "threads", m->rt->threads);
+    if (p == &m->rt->pool[POOL_CPU])
+        put_text(b, "isa", cpu_device_isa(p->device));
+}
+
+rkf_status rkf_model_describe(const rkf_model *m, char **json, rkf_error *err)
+{
+    if (!m || !json)
+        return rkf_fail(err, RKF_INVALID, "rkf_model_describe needs a model and a place for the text");
+    const struct model_dir *d = m->dir;
+    const struct encoder_spec *s = &d->spec;
+    yyjson_val *config = d->config_doc ? yyjson_doc_get_root(d->config_doc) : NULL;
+    const struct pool_options po = { .pooling = -1, .normalize = -1 };
+    struct buf b;
+    buf_init(&b, DOCUMENT_MAX);
+    buf_putc(&b, '{');
+    put_text(&b, "name", m->name);
+    put_text(&b, "path", m->path);
+    put_text(&b, "model_type", yyjson_get_str(yyjson_obj_get(config, "model_type")));
+    put_text(&b, "architecture", yyjson_get_str(yyjson_arr_get_first(yyjson_obj_get(config, "architectures"))));
+    put_text(&b, "task", natural_task(d));
+    put_int(&b, "hidden_size", s->hidden_size);
+    put_int(&b, "num_hidden_layers", s->layers);
+    put_int(&b, "vocab_size", s->vocab_size);
+    put_int(&b, "embedding_dimension", pooler_width(m->pooler, &po));
+    put_int(&b, "max_length", m->max_length);
+    put_int(&b, "batch_tokens", m->batch_tokens);
+    put_int(&b, "weight_bytes", (int64_t)m->body->ops->limits(m->body).bytes);
+    put_bool(&b, "sentence_transformers", d->has_modules);
+    put_modules(&b, d);
+    put_names(&b, m);
+    put_place(&b, m);
+    buf_putc(&b, '}');
+    return take(&b, json, err);
+}
+
+/* ---- what is going on */
+
+static void put_pool(struct buf *b, const struct pool *p, int64_t now)
+{
+    buf_putc(b, '{');
+    put_text(b, "device", p->device->name);
+    put_text(b, "platform", p->platform->name);
+    put_bool(b, "virtual", p->virtual_cores);
+    put_key(b, "cores");
+    buf_putc(b, '[');
+    for (uint32_t c = 0; c < p->n_cores; c++) {
+        const struct core_stats *s = &p->stats[c];
+        buf_puts(b, c ? ",{" : "{");
+        put_int(b, "core", c);
+        put_int(b, "running", p->core[c].runs);
+        put_bool(b, "sick", p->core[c].health == CORE_SICK);
+        put_bool(b, "leased_away", p->core[c].leased_away);
+        put_int(b, "busy_us", s->busy_ns / 1000);
+        put_int(b, "free_in_us", p->core[c].free_at_ns > now ? (p->core[c].free_at_ns - now) / 1000 : 0);
+        put_int(b, "batches", s->batches);
+        put_int(b, "tokens", s->tokens);
+        put_int(b, "faults", s->faults);
+        buf_putc(b, '}');
+    }
+    buf_puts(b, "]}");
+}
+
+static void put_model(struct buf *b, const struct rkf_model *m)
+{
+    int64_t waiting = 0;
+    for (const struct queue *q = m->queues; q; q = q->next)
+        for (const struct job *j = q->first; j; j = j->next)
+            waiting += j->n_items - j->next_item;
+    buf_putc(b, '{');
+    put_text(b, "name", m->name);
+    put_text(b, "device", m->pool->device->name);
+    put_text(b, "core_mask", m->mask.name);
+    put_text(b, "cores", core_set_name(m->cores));
+    put_int(b, "waiting", waiting);
+    put_int(b, "running", m->in_flight);
+    put_int(b, "requests", m->n_requests);
+    put_int(b, "inputs", m->n_inputs);
+    put_int(b, "tokens", m->n_tokens);
+    put_int(b, "truncated", m->n_truncated);
+    put_int(b, "batches", m->n_batches);
+    put_int(b, "failed", m->n_failed);
+    put_int(b, "fallbacks", m->n_fallbacks);
+    buf_putc(b, '}');
+}
+
+rkf_status rkf_stats(rkf_runtime *rt, char **json, rkf_error *err)
+{
+    if (!rt || !json)
+        return rkf_fail(err, RKF_INVALID, "rkf_stats needs a runtime and a place for the text");
+    struct buf b;
+    buf_init(&b, DOCUMENT_MAX);
+    pthread_mutex_lock(&rt->lock);
+    int64_t now = time_now_ns();
+    buf_putc(&b, '{');
+    put_int(&b, "uptime_us", (now - rt->opened_ns) / 1000);
+    put_int(&b, "waiting", (int64_t)rt->waiting_items);
+    put_int(&b, "queue_limit", rt->options.queue_limit);
+    put_int(&b, "threads", rt->threads);
+    put_key(&b, "devices");
+    buf_putc(&b, '[');
+    for (int k = 0, n = 0; k < POOL_KINDS; k++)
+        if (rt->pool[k].device) {
+            if (n++)
+                buf_putc(&b, ',');
+            put_pool(&b, &rt->pool[k], now);
+        }
+    buf_putc(&b, ']');
+    put_key(&b, "models");
+    buf_putc(&b, '[');
+    for (const struct rkf_model *m = rt->models; m; m = m->next) {
+        if (m != rt->models)
+            buf_putc(&b, ',');
+        put_model(&b, m);
+    }
+    buf_puts(&b, "]}");
+    pthread_mutex_unlock(&rt->lock);
+    return take(&b, json, err);
+}

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Models: everything that is checked before anything is loaded, then loading, and the way out. */
+#include "engine/engine.h"
+
+#include <string.h>
+
+/* ---- what a model needs while it lives */
+
+rkf_status model_scratch_get(struct rkf_model *m, struct tokenizer_scratch **out, rkf_error *err)
+{
+    pthread_mutex_lock(&m->scratch_lock);
+    struct tokenizer_scratch *s = m->n_scratch ? m->scratch[--m->n_scratch] : NULL;
+    pthread_mutex_unlock(&m->scratch_lock);
+    if (s) {
+        *out = s;
+        return RKF_OK;
+    }
+    return tokenizer_scratch_create(out, err);
+}
+
+void model_scratch_put(struct rkf_model *m, struct tokenizer_scratch *s)
+{
+    pthread_mutex_lock(&m->scratch_lock);
+    if (m->n_scratch < sizeof m->scratch / sizeof *m->scratch) {
+        m->scratch[m->n_scratch++] = s;
+        s = NULL;
+    }
+    pthread_mutex_unlock(&m->scratch_lock);
+    tokenizer_scratch_free(s);
+}
+
+rkf_status model_head(struct rkf_model *m, struct exec *x, struct head **out, rkf_error *err)
+{
+    rkf_status rc = RKF_OK;
+    pthread_mutex_lock(&m->head_lock);
+    if (!m->head_made && !(rc = head_create(x, m->dir, m->weights, m->dtype, &m->head, err)))
+        m->head_made = true;
+    pthread_mutex_unlock(&m->head_lock);
+    if (!rc && !m->head)
+        rc = rkf_fail(err, RKF_UNSUPPORTED, "model %s has no head", m->name);
+    if (!rc)
+        *out = m->head;
+    return rc;
+}
+
+/* ---- checks that come before loading */
+
+static rkf_status choose_pool(rkf_runtime *rt, const rkf_model_options *o, struct pool **out, rkf_error *err)
+{
+    struct pool *npu = &rt->pool[POOL_NPU], *cpu = &rt->pool[POOL_CPU];
+    const char *d = o->device ? o->device : "auto";
+    if (!strcmp(d, "auto"))
+        *out = npu->device ? npu : cpu;
+    else if (!strcmp(d, "cpu"))
+        *out = cpu;
+    else if (npu->device && !strcmp(d, npu->device->name))
+        *out = npu;
+    else if (!strcmp(d, "rknn") || !strcmp(d, "sim"))
+        return rkf_fail(err, RKF_UNAVAILABLE, "device '%s' is not open in this runtime: use auto or %s", d,
+                        npu->device ? npu->device->name : "cpu");
+    else
+        return rkf_fail(err, RKF_INVALID, "unknown device '%s': use auto, cpu, rknn or sim", d);
+    return RKF_OK;
+}
+
+static rkf_status choose_dtype(const rkf_model_options *o, const struct pool *p, enum dtype *out, rkf_error *err)
+{
+    bool npu = p == &p->rt->pool[POOL_NPU];
+    *out = npu ? DTYPE_F16 : DTYPE_F32;
+    if (!o->dtype || !strcmp(o->dtype, "auto"))
+        return RKF_OK;
+    if (!dtype_parse(o->dtype, out) ||
+        (*out != DTYPE_F32 && *out != DTYPE_BF16 && *out != DTYPE_F16 && *out != DTYPE_I8))
+        return rkf_fail(err, RKF_INVALID, "unknown dtype '%s': use f32, bf16, f16 or int8", o->dtype);
+    if (npu && (*out == DTYPE_F32 || *out == DTYPE_BF16))
+        return rkf_fail(err, RKF_UNAVAILABLE, "dtype %s is not available on the NPU: use f16 or int8", o->dtype);
+    return RKF_OK;
+}
+
+/* Cores that this model may have beside those that are loaded; under rt->lock. */
+static rkf_status admit(struct rkf_model *m, rkf_error *err)
+{
+    struct place_claim claims[64];
+    struct rkf_model *of[64];
+    uint32_t n = 0;
+    for (struct rkf_model *o = m->rt->models; o && n < 63; o = o->next)
+        if (o->pool == m->pool) {
+            of[n] = o;
+            claims[n++] = (struct place_claim){ o->name, o->mask, o->exclusive };
+        }
+    struct place_claim mine = { m->name, m->mask, m->exclusive };
+    rkf_status rc = place_admit(claims, n, &mine, &m->cores, err);
+    if (rc)
+        return rc;
+    claims[n] = mine;
+    of[n++] = m;
+    for (uint32_t i = 0; i < n; i++)
+        of[i]->cores = place_allowed(claims, n, i);
+    return RKF_OK;
+}
+
+static void readmit(rkf_runtime *rt, struct pool *p) /* a model has gone: the others may grow back */
+{
+    struct place_claim claims[64];
+    struct rkf_model *of[64];
+    uint32_t n = 0;
+    for (struct rkf_model *o = rt->models; o && n < 64; o = o->next)
+        if (o->pool == p) {
+            of[n] = o;
+            claims[n++] = (struct place_claim){ o->name, o->mask, o->exclusive };
+        }
+    for (uint32_t i = 0; i < n; i++)
+        of[i]->cores = place_allowed(claims, n, i);
+}
+
+/* ---- loading */
+
+static uint32_t longest(const struct rkf_model *m, const rkf_model_options *o)
+{
+    const struct model_dir *d = m->dir;
+    struct tokenizer_facts f = tokenizer_facts(m->tokenizer);
+    int64_t n = o->max_length > 0          ? o->max_length
+                : d->st_max_seq_length > 0 ? d->st_max_seq_length
+                                           : f.model_max_length;
+    int64_t positions = d->spec.max_positions;
+    if (positions && (n <= 0 || n > positions))
+        n = positions;
+    return n > 0 && n < UINT32_MAX ? (uint32_t)n : 0;
+}
+
+static const char *last_part(const char *path)
+{
+    const char *end = path + strlen(path), *p;
+    while (end > path && end[-1] == '/')
+        end--;
+    for (p = end; p > path && p[-1] != '/';)
+        p--;
+    return p;
+}
+
+static rkf_status load_names(struct rkf_model *m, const rkf_model_options *o, rkf_error *err)
+{
+    char path[4096];
+    rkf_status rc = model_locate(o->path, o->revision, path, sizeof path, err);
+    if (rc)
+        return rc;
+    const char *name = o->name ? o->name : last_part(o->path);
+    m->path = mem_strdup(path);
+    m->name = mem_strndup(name, o->name ? strlen(name) : strcspn(name, "/"));
+    return m->path && m->name ? RKF_OK : rkf_fail_memory(err, strlen(path), "a model's name");
+}
+
+static rkf_status load_body(struct rkf_model *m, rkf_error *err)
+{
+    rkf_runtime *rt = m->rt;
+    pthread_mutex_lock(&rt->load_lock);
+    struct exec *x = &rt->load_exec;
+    x->device = m->pool->device;
+    arena_reset(&x->scratch);
+    rkf_status rc = encoder_create(x, m->dir, m->weights, m->dtype, &m->body, err);
+    if (!rc)
+        rc = pooler_create(x, m->dir, m->dtype == DTYPE_I8 ? DTYPE_F32 : m->dtype, &m->pooler, err);
+    arena_free(&x->scratch);
+    pthread_mutex_unlock(&rt->load_lock);
+    if (!rc && weights_changed(m->weights))
+        rc = rkf_fail(err, RKF_IO, "the weights of %s changed while they were read: load the model again", m->path);
+    return rc;
+}
+
+static rkf_status load(struct rkf_model *m, const rkf_model_options *o, rkf_error *err)
+{
+    rkf_status rc = load_names(m, o, err);
+    if (!rc)
+        rc = model_dir_open(m->path, o->subfolder, &m->dir, err);
+    if (!rc)
+        rc = tokenizer_open(m->dir->path, &m->tokenizer, err);
+    if (!rc)
+        rc = weights_open(m->dir->path, &m->weights, err);
+    if (!rc)
+        rc = load_body(m, err);
+    if (rc)
+        return rc;
+    enum { BATCH_TOKENS = 2048 };
+    struct body_limits limits = m->body->ops->limits(m->body);
+    int32_t wish = m->rt->options.batch_tokens;
+    m->batch_tokens = wish > 0 ? (uint32_t)wish : limits.batch_tokens ? limits.batch_tokens : BATCH_TOKENS;
+    m->max_length = longest(m, o);
+    m->feed_types = m->dir->spec.type_vocab_size > 1 && tokenizer_facts(m->tokenizer).token_types;
+    return RKF_OK;
+}
+
+static void model_free(struct rkf_model *m)
+{
+    if (!m)
+        return;
+    if (m->body)
+        m->body->ops->release(m->body);
+    head_free(m->head);
+    pooler_free(m->pooler);
+    weights_close(m->weights);
+    tokenizer_free(m->tokenizer);
+    model_dir_close(m->dir);
+    while (m->n_scratch)
+        tokenizer_scratch_free(m->scratch[--m->n_scratch]);
+    while (m->queues) {
+        struct queue *next = m->queues->next;
+        mem_free(m->queues);
+        m->queues = next;
+    }
+    pthread_mutex_destroy(&m->head_lock);
+    pthread_mutex_destroy(&m->scratch_lock);
+    mem_free(m->name);
+    mem_free(m->path);
+    mem_free(m);
+}
+
+static void unlink_model(struct rkf_model *m)
+{
+    rkf_runtime *rt = m->rt;
+    pthread_mutex_lock(&rt->lock);
+    struct rkf_model **at = &rt->models;
+    while (*at && *at != m)
+        at = &(*at)->next;
+    if (*at) {
+        *at = m->next;
+        rt->n_models--;
+        readmit(rt, m->pool);
+    }
+    queue_schedule(rt);
+    queue_unlock(rt);
+}
+
+static rkf_status link_model(struct rkf_model *m, rkf_error *err)
+{
+    rkf_runtime *rt = m->rt;
+    pthread_mutex_lock(&rt->lock);
+    rkf_status rc = rt->closing          ? rkf_fail(err, RKF_CLOSED, "the runtime is being closed")
+                    : rt->n_models >= 60 ? rkf_fail(err, RKF_UNSUPPORTED, "a runtime holds at most 60 models")
+                                         : admit(m, err);
+    if (!rc) {
+        struct rkf_model **at = &rt->models;
+        while (*at)
+            at = &(*at)->next;
+        *at = m; /* visible to placement; nothing can be queued before the caller has it */
+        rt->n_models++;
+    }
+    pthread_mutex_unlock(&rt->lock);
+    return rc;
+}
+
+static void warn_masks(rkf_runtime *rt, const struct rkf_model *m)
+{
+    pthread_mutex_lock(&rt->lock);
+    bool warn = m->pool->platform->id == PLATFORM_CPU && !m->mask.automatic && !rt->masks_warned;
+    rt->masks_warned |= warn;
+    pthread_mutex_unlock(&rt->lock);
+    if (warn)
+        log_line(
+            &rt->log, RKF_LOG_WARN,
+            "this machine has no NPU: core mask %s names virtual cores, shares of the CPU (for a rehearsal of a board "
+            "use a platform such as rk3588)",
+            m->mask.name);
+}
+
+rkf_status rkf_model_open(rkf_runtime *rt, const rkf_model_options *options, rkf_model **out, rkf_error *err)
+{
+    rkf_model_options o = RKF_MODEL_OPTIONS_INIT;
+    if (!rt || !out || !options || !options->path || options->size < sizeof(size_t))
+        return rkf_fail(err, RKF_INVALID,
+                        "rkf_model_open needs a runtime, options with a path, and a place for the model");
+    memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
+    struct rkf_model *m = mem_zalloc(1, sizeof *m);
+    if (!m)
+        return rkf_fail_memory(err, sizeof *m, "a model");
+    *m = (struct rkf_model){
+        .rt = rt, .exclusive = o.exclusive, .cpu_fallback = o.cpu_fallback, .priority = o.priority
+    };
+    pthread_mutex_init(&m->head_lock, NULL);
+    pthread_mutex_init(&m->scratch_lock, NULL);
+    rkf_status rc = choose_pool(rt, &o, &m->pool, err);
+    if (!rc)
+        rc = core_mask_parse(o.core_mask, m->pool->platform, &m->mask, err);
+    if (!rc)
+        rc = choose_dtype(&o, m->pool, &m->dtype, err);
+    if (!rc)
+        rc = load(m, &o, err);
+    if (!rc)
+        rc = link_model(m, err);
+    if (rc) {
+        model_free(m);
+        return rc;
+    }
+    warn_masks(rt, m);
+    *out = m;
+    return RKF_OK;
+}
+
+void rkf_model_close(rkf_model *m)
+{
+    if (!m)
+        return;
+    queue_close_model(m);
+    unlink_model(m);
+    model_free(m);
+}

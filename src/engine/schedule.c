@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From waiting jobs to works on lanes, and back when they have run. Which model runs next and where is placement's
+ * decision (npu/placement.h); this file prepares its input and applies its answer. Everything here is under
+ * runtime.lock.
+ */
+#include "engine/engine.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_WAITING = 256 };
+static const int64_t sick_ns = 10 * (int64_t)1000000000; /* how long a core that failed is left alone */
+
+/* ---- from waiting jobs to works */
+
+struct candidate { /* what a row of placement's waiting list stands for */
+    struct queue *queue;
+    struct work *retry;
+};
+
+struct waiting_list {
+    struct rkf_model *models[MAX_WAITING];
+    struct place_model place_models[MAX_WAITING];
+    struct place_waiting rows[MAX_WAITING];
+    struct candidate of[MAX_WAITING];
+    uint32_t n_models, n;
+};
+
+static void predict(const struct rkf_model *m, const struct queue *q, struct place_waiting *row)
+{
+    const struct body_ops *ops = m->body->ops;
+    if (!ops->cost_us)
+        return;
+    uint32_t lengths[64], n = 0, tokens = 0;
+    for (const struct job *j = q->first; j && n < 64; j = j->next)
+        for (uint32_t i = j->next_item; i < j->n_items && n < 64 && tokens < m->batch_tokens; i++) {
+            tokens += j->items[i].n;
+            lengths[n++] = j->items[i].n;
+        }
+    for (uint32_t c = 0; c < NPU_MAX_CORES; c++)
+        row->cost_us[c] = ops->cost_us(m->body, c + 1, lengths, n);
+}
+
+static void list_add(struct waiting_list *l, struct rkf_model *m, struct place_waiting row, struct candidate of)
+{
+    if (l->n == MAX_WAITING)
+        return; /* the rest waits for its turn */
+    if (!l->n_models || l->models[l->n_models - 1] != m) {
+        const struct pool *p = m->pool;
+        l->models[l->n_models] = m;
+        l->place_models[l->n_models++] = (struct place_model){
+            .cores = m->cores,
+            .automatic = m->mask.automatic,
+            .joint_lanes = p->device->joint_lanes,
+            .whole = p->whole && m->mask.automatic,
+        };
+    }
+    row.model = l->n_models - 1;
+    l->of[l->n] = of;
+    l->rows[l->n++] = row;
+}
+
+static void list_fill(struct waiting_list *l, rkf_runtime *rt, const struct pool *p)
+{
+    l->n = l->n_models = 0;
+    for (struct rkf_model *m = rt->models; m; m = m->next) {
+        if (m->pool != p)
+            continue;
+        for (struct work *w = m->retries; w; w = w->next)
+            list_add(l, m, (struct place_waiting){ .priority = w->priority, .since_ns = w->since_ns },
+                     (struct candidate){ .retry = w });
+        for (struct queue *q = m->queues; q; q = q->next)
+            if (q->first) {
+                struct place_waiting row = { .priority = q->priority, .since_ns = q->first->queued_ns };
+                if (m->mask.automatic && p->n_cores > 1)
+                    predict(m, q, &row);
+                list_add(l, m, row, (struct candidate){ .queue = q });
+            }
+    }
+}
+
+/* Tokens that a work of this model takes now: the budget, but when the model may use several cores no more than its
+ * share, so that the others find something to do. */
+static uint32_t take_tokens(const struct rkf_model *m, const struct queue *q, uint8_t cores)
+{
+    enum { SMALLEST = 128 }; /* below, a matmul's fixed costs dominate */
+    uint32_t lanes = (uint32_t)__builtin_popcount(m->cores) / (uint32_t)__builtin_popcount(cores);
+    if (!m->mask.automatic || lanes < 2)
+        return m->batch_tokens;
+    uint64_t tokens = 0;
+    for (const struct job *j = q->first; j && tokens < (uint64_t)m->batch_tokens * lanes; j = j->next)
+        for (uint32_t i = j->next_item; i < j->n_items; i++)
+            tokens += j->items[i].n;
+    uint64_t share = (tokens + lanes - 1) / lanes;
+    share = share < SMALLEST ? SMALLEST : share;
+    return share < m->batch_tokens ? (uint32_t)share : m->batch_tokens;
+}
+
+/* Moves items from the head of the queue into a work: always one, then up to the budget. NULL: out of memory. */
+static struct work *work_make(struct rkf_model *m, struct queue *q, uint8_t cores)
+{
+    struct work *w = mem_zalloc(1, sizeof *w);
+    uint32_t budget = take_tokens(m, q, cores), cap = 0;
+    uint32_t most_seqs = m->body->ops->limits(m->body).batch_seqs;
+    if (!w)
+        return NULL;
+    *w = (struct work){ .model = m, .priority = q->priority, .since_ns = q->first->queued_ns };
+    bool full = false;
+    while (q->first && !full) {
+        struct job *job = q->first;
+        uint32_t first = job->next_item, i = first;
+        for (; i < job->n_items && !full; i++) {
+            uint32_t n = job->items[i].n;
+            if (w->n_seqs && (w->n_tokens + n > budget || (most_seqs && w->n_seqs == most_seqs))) {
+                full = true;
+                break;
+            }
+            w->n_tokens += n;
+            w->n_seqs++;
+        }
+        if (i == first)
+            break;
+        if (w->n_slices == cap) {
+            cap = cap ? cap * 2 : 4;
+            struct slice *p = mem_grow(w->slices, cap, sizeof *p);
+            if (!p) { /* take what is there; with nothing there, give up for now */
+                w->n_seqs -= i - first;
+                if (w->n_slices)
+                    return w;
+                work_free(w);
+                return NULL;
+            }
+            w->slices = p;
+        }
+        w->slices[w->n_slices++] = (struct slice){ job, first, i - first };
+        if (!job->in_flight++ && !job->started_ns)
+            job->started_ns = time_now_ns();
+        m->rt->waiting_items -= i - first;
+        job->next_item = i;
+        if (i == job->n_items)
+            job_unlink(job);
+    }
+    return w;
+}
+
+static void fail_first(struct queue *q, rkf_status status, const char *why)
+{
+    rkf_error e;
+    rkf_fail(&e, status, "%s", why);
+    queue_end(q->first, status, &e);
+}
+
+static struct runner *free_runner(struct lane *l)
+{
+    for (uint32_t i = 0; i < l->n_runners; i++)
+        if (!l->runner[i].work && !l->runner[i].lent)
+            return &l->runner[i];
+    return NULL;
+}
+
+static void retries_remove(struct rkf_model *m, struct work *w)
+{
+    struct work **at = &m->retries;
+    while (*at != w)
+        at = &(*at)->next;
+    *at = w->next;
+    w->next = NULL;
+}
+
+/* Applies a placement: takes the runner and the cores. NULL: it did not work out (out of memory; lease lost). */
+static struct work *work_start(struct pool *p, struct rkf_model *m, struct candidate of, const struct place_out *o,
+                               int64_t now)
+{
+    struct lane *lane;
+    rkf_error err;
+    rkf_status rc = pool_lane(p, o->cores, &lane, &err);
+    struct runner *r = rc ? NULL : free_runner(lane);
+    if (!r) {
+        if (of.queue)
+            fail_first(of.queue, rc ? rc : RKF_INTERNAL, rc ? err.message : "no free exec on a free lane");
+        return NULL;
+    }
+    if (p->leased && p->rt->lease && !lease_try(p->rt->lease, o->cores)) {
+        uint8_t busy = lease_busy(p->rt->lease);
+        for (uint32_t c = 0; c < p->n_cores; c++)
+            p->core[c].leased_away = busy >> c & 1;
+        keeper_poke(p->rt);
+        return NULL;
+    }
+    struct work *w = of.retry ? of.retry : work_make(m, of.queue, o->cores);
+    if (!w) {
+        if (p->leased && p->rt->lease)
+            lease_give(p->rt->lease, o->cores);
+        fail_first(of.queue, RKF_NO_MEMORY, "out of memory: cannot start a batch");
+        return NULL;
+    }
+    if (of.retry)
+        retries_remove(m, w);
+    w->lane = lane;
+    w->runner = r;
+    w->start_ns = now;
+    r->work = w;
+    m->in_flight++;
+    for (uint32_t c = 0; c < p->n_cores; c++)
+        if (o->cores >> c & 1) {
+            p->core[c].runs++;
+            p->core[c].free_at_ns = o->finish_ns;
+        }
+    return w;
+}
+
+/* A work that waited for another try gets none. */
+static void work_give_up(struct work *w, const char *why)
+{
+    rkf_error e;
+    rkf_fail(&e, RKF_DEVICE, "%s", why);
+    retries_remove(w->model, w);
+    for (uint32_t i = 0; i < w->n_slices; i++) {
+        queue_end(w->slices[i].job, RKF_DEVICE, &e);
+        w->slices[i].job->in_flight--;
+        job_release(w->slices[i].job);
+    }
+    work_free(w);
+}
+
+static void cores_recover(struct pool *p, int64_t now)
+{
+    uint8_t hung = npu_device_hung(p->device);
+    for (uint32_t c = 0; c < p->n_cores; c++)
+        if (p->core[c].health == CORE_SICK && p->sick_until_ns[c] <= now && !(hung >> c & 1))
+            p->core[c].health = CORE_WELL; /* another try; if it fails it is sick again */
+}
+
+/* A model all of whose cores are sick cannot wait for them: its requests fail now, with the reason. */
+static void fail_without_cores(struct pool *p, rkf_runtime *rt)
+{
+    uint8_t well = 0;
+    for (uint32_t c = 0; c < p->n_cores; c++)
+        well |= (uint8_t)((p->core[c].health == CORE_WELL) << c);
+    for (struct rkf_model *m = rt->models; m; m = m->next) {
+        bool stuck = m->pool == p && (m->mask.automatic ? !(m->cores & well) : (m->cores & well) != m->cores);
+        if (!stuck)
+            continue;
+        char why[200];
+        snprintf(why, sizeof why, "%s core %s failed and is left alone for a while: try later, or another core mask",
+                 p->platform->name, core_set_name(m->cores));
+        for (struct queue *q = m->queues; q; q = q->next)
+            while (q->first)
+                fail_first(q, RKF_DEVICE, why);
+        while (m->retries)
+            work_give_up(m->retries, why);
+    }
+}
+
+struct work *queue_take(rkf_runtime *rt)
+{
+    int64_t now = time_now_ns();
+    struct waiting_list list;
+    for (int k = 0; k < POOL_KINDS && !rt->closing; k++) {
+        struct pool *p = &rt->pool[k];
+        if (!p->device)
+            continue;
+        cores_recover(p, now);
+        fail_without_cores(p, rt);
+        for (int tries = 0; tries < 64; tries++) { /* a lost lease or a failed request lets the next one try */
+            list_fill(&list, rt, p);
+            struct place_in in = { .now_ns = now,
+                                   .n_cores = p->n_cores,
+                                   .models = list.place_models,
+                                   .n_models = list.n_models,
+                                   .waiting = list.rows,
+                                   .n_waiting = list.n };
+            memcpy(in.core, p->core, sizeof in.core);
+            struct place_out out;
+            if (!list.n || !place_next(&in, &out))
+                break;
+            struct work *w = work_start(p, list.models[list.rows[out.waiting].model], list.of[out.waiting], &out, now);
+            if (w)
+                return w;
+        }
+    }
+    return NULL;
+}
+
+/* ---- a work has run */
+
+static void core_sick(struct pool *p, uint32_t c, int64_t now, const char *why)
+{
+    p->stats[c].faults++;
+    p->core[c].health = CORE_SICK;
+    p->sick_until_ns[c] = now + sick_ns;
+    log_line(&p->rt->log, RKF_LOG_ERROR, "%s core %u failed (%s): not used for %d s", p->platform->name, c, why,
+             (int)(sick_ns / 1000000000));
+    keeper_poke(p->rt);
+}
+
+/* Another core of the mask may do what this one could not; the device has tried the same core twice already. */
+static bool may_retry(const struct work *w, const struct pool *p, rkf_status status)
+{
+    uint8_t well = 0;
+    for (uint32_t c = 0; c < p->n_cores; c++)
+        well |= (uint8_t)((p->core[c].health == CORE_WELL) << c);
+    const struct rkf_model *m = w->model;
+    return status == RKF_DEVICE && w->attempts == 0 && m->mask.automatic && (m->cores & well) && !m->closing;
+}
+
+bool queue_work_done(struct work *w, rkf_status status, const rkf_error *err)
+{
+    struct lane *l = w->lane;
+    struct pool *p = l->pool;
+    int64_t now = time_now_ns();
+    uint8_t failed = status == RKF_DEVICE || status == RKF_DEADLINE ? w->runner->exec.cores_failed : 0;
+    for (uint32_t c = 0; c < p->n_cores; c++) {
+        struct place_core *core = &p->core[c];
+        if (!(l->cores >> c & 1))
+            continue;
+        core->runs--;
+        if (!core->runs || core->free_at_ns < now)
+            core->free_at_ns = now;
+        p->stats[c].busy_ns += now - w->start_ns;
+        p->stats[c].batches++;
+        p->stats[c].tokens += w->n_tokens;
+        if (failed >> c & 1)
+            core_sick(p, c, now, err->message);
+    }
+    if (p->leased && p->rt->lease)
+        lease_give(p->rt->lease, l->cores);
+    w->model->in_flight--;
+    w->model->n_batches++;
+    w->runner->work = NULL;
+    w->runner->lent = false;
+    w->runner = NULL;
+    if (may_retry(w, p, status)) {
+        struct work **at = &w->model->retries;
+        while (*at)
+            at = &(*at)->next;
+        *at = w;
+        w->next = NULL;
+        w->attempts++;
+        return false;
+    }
+    for (uint32_t i = 0; status && i < w->n_slices; i++)
+        queue_end(w->slices[i].job, status, err);
+    for (uint32_t i = 0; i < w->n_slices; i++) {
+        w->slices[i].job->in_flight--;
+        job_release(w->slices[i].job);
+    }
+    pthread_cond_broadcast(&w->model->rt->ended);
+    return true;
+}
+
+void work_free(struct work *w)
+{
+    mem_free(w->slices);
+    mem_free(w);
+}
