@@ -166,6 +166,8 @@ static void put_escaped(struct buf *b, unsigned char c)
 
 void json_put_str(struct buf *b, const char *s, size_t len)
 {
+    if (!len)
+        s = "";
     if (utf8_valid_prefix(s, len) != len) {
         struct buf clean;
         buf_init(&clean, len <= SIZE_MAX / 4 ? 3 * len + 3 : len);

@@ -85,7 +85,7 @@ static bool read_int(const struct reading *in, yyjson_val *v)
 
 static bool read_int32(const struct reading *in, yyjson_val *v)
 {
-    int64_t n;
+    int64_t n = 0;
     if (!whole(in, v, in->field->lo, in->field->hi, &n))
         return false;
     *(int32_t *)in->at = (int32_t)n;
@@ -280,7 +280,7 @@ static bool ids_element(const struct reading *in, yyjson_val *v, rkf_input *out)
         return no_memory(in);
     yyjson_arr_foreach(v, i, n, x)
     {
-        int64_t id;
+        int64_t id = 0;
         if (!yyjson_is_int(x))
             return wrong(in, "whole numbers as token ids", x);
         if (!whole(in, x, 0, INT32_MAX, &id))
