@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/calibrate.h"
+#include "base/mem.h"
+#include "cli/console.h"
+#include "cli/record.h"
+
+#include <math.h>
+
+enum { ENOUGH = 100 }; /* texts for good ranges, as sentence-transformers warns */
+
+rkf_status calibration_open(struct calibration *c, rkf_precision *precision, rkf_error *err)
+{
+    if (*precision != RKF_INT8 && *precision != RKF_UINT8)
+        return RKF_OK;
+    FILE *spool = tmpfile();
+    if (!spool)
+        return rkf_fail_errno(err, RKF_IO, "cannot make a temporary file for --precision");
+    *c = (struct calibration){ .spool = spool, .precision = *precision };
+    *precision = RKF_FLOAT32;
+    return RKF_OK;
+}
+
+static rkf_status first_row(struct calibration *c, size_t dim, rkf_error *err)
+{
+    if (!(c->range = mem_array(2 * dim, sizeof *c->range)))
+        return rkf_fail_memory(err, 2 * dim * sizeof *c->range, "ranges");
+    for (size_t i = 0; i < dim; i++) {
+        c->range[i] = INFINITY;
+        c->range[dim + i] = -INFINITY;
+    }
+    c->dim = dim;
+    return RKF_OK;
+}
+
+rkf_status calibration_add(struct calibration *c, const rkf_tensor *row, int64_t truncated, rkf_error *err)
+{
+    const float *v = row->data;
+    size_t dim = record_tensor_size(row);
+    rkf_status rc = c->range ? RKF_OK : first_row(c, dim, err);
+    if (rc)
+        return rc;
+    if (row->type != RKF_F32 || dim != c->dim)
+        return rkf_fail(err, RKF_INTERNAL, "embeddings of %zu and %zu numbers in one run", c->dim, dim);
+    for (size_t i = 0; i < dim; i++) {
+        c->range[i] = fminf(c->range[i], v[i]);
+        c->range[dim + i] = fmaxf(c->range[dim + i], v[i]);
+    }
+    c->rows++;
+    if (fwrite(&truncated, sizeof truncated, 1, c->spool) != 1 || fwrite(v, sizeof *v, dim, c->spool) != dim)
+        return rkf_fail_errno(err, RKF_IO, "cannot write to a temporary file");
+    return RKF_OK;
+}
+
+/* Cut towards zero, as NumPy's astype does; a dimension that never varies has no step and becomes 0. */
+static void quantise(const struct calibration *c, const float *row, void *out)
+{
+    for (size_t i = 0; i < c->dim; i++) {
+        float step = (c->range[c->dim + i] - c->range[i]) / 255;
+        float q = step > 0 ? (row[i] - c->range[i]) / step : 0;
+        if (c->precision == RKF_UINT8)
+            ((uint8_t *)out)[i] = (uint8_t)fminf(q, 255);
+        else
+            ((int8_t *)out)[i] = step > 0 ? (int8_t)fminf(q - 128, 127) : 0;
+    }
+}
+
+rkf_status calibration_write(struct calibration *c, calibration_put *put, void *cookie, struct output *to,
+                             rkf_error *err)
+{
+    rkf_status rc = RKF_OK;
+    float *row = mem_array(c->dim + 1, sizeof *row);
+    void *small = mem_alloc(c->dim + 1);
+    rkf_tensor t = { small, c->precision == RKF_UINT8 ? RKF_U8 : RKF_I8, 1, { (int64_t)c->dim } };
+    if (c->rows && c->rows < ENOUGH)
+        console_log(NULL, RKF_LOG_WARN, "int8 and uint8 ranges come from fewer than 100 texts: give more of them");
+    if (!row || !small)
+        rc = rkf_fail_memory(err, c->dim * sizeof *row, "a row");
+    if (!rc && (fflush(c->spool) || fseek(c->spool, 0, SEEK_SET)))
+        rc = rkf_fail_errno(err, RKF_IO, "cannot write to a temporary file");
+    for (uint64_t i = 0; !rc && i < c->rows; i++) {
+        int64_t truncated;
+        if (fread(&truncated, sizeof truncated, 1, c->spool) != 1 ||
+            fread(row, sizeof *row, c->dim, c->spool) != c->dim) {
+            rc = rkf_fail_errno(err, RKF_IO, "cannot read from a temporary file");
+            break;
+        }
+        quantise(c, row, small);
+        rc = put(cookie, i, &t, truncated, to, err);
+        if (!rc)
+            rc = output_spill(to, err);
+    }
+    mem_free(row);
+    mem_free(small);
+    return rc;
+}
+
+void calibration_close(struct calibration *c)
+{
+    if (c->spool)
+        fclose(c->spool);
+    mem_free(c->range);
+    *c = (struct calibration){ 0 };
+}
