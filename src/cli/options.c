@@ -265,8 +265,8 @@ struct place {
 static rkf_status bad_value(const struct place *at, const char *value, const char *wanted, rkf_error *err)
 {
     char quoted[80];
-    return rkf_fail(err, RKF_INVALID, "%s: '%s' is %s", at->name,
-                    rkf_quote(quoted, sizeof quoted, value, strlen(value)), wanted);
+    return rkf_fail(err, RKF_INVALID, "%s '%s' is %s", at->name, rkf_quote(quoted, sizeof quoted, value, strlen(value)),
+                    wanted);
 }
 
 static rkf_status bad_choice(const struct place *at, const char *value, rkf_error *err)
@@ -278,8 +278,8 @@ static rkf_status bad_choice(const struct place *at, const char *value, rkf_erro
                  : at->opt->choices[i + 1].name ? ", "
                                                 : " or ",
                  word);
-    return rkf_fail(err, RKF_INVALID, "%s: unknown value '%s': use %s", at->name,
-                    rkf_quote(quoted, sizeof quoted, value, strlen(value)), list);
+    return rkf_fail(err, RKF_INVALID, "unknown value '%s' of %s: use %s",
+                    rkf_quote(quoted, sizeof quoted, value, strlen(value)), at->name, list);
 }
 
 static bool parse_whole(const char *text, int64_t *out, const char **end)
@@ -299,17 +299,15 @@ static bool parse_whole(const char *text, int64_t *out, const char **end)
 static rkf_status set_int(const struct place *at, const char *value, int32_t *to, rkf_error *err)
 {
     int64_t v;
-    const char *end, *why = "not a whole number";
-    char range[80];
-    if (parse_whole(value, &v, &end) && !*end) {
-        if (v >= at->opt->lo && v <= at->opt->hi) {
-            *to = (int32_t)v;
-            return RKF_OK;
-        }
-        snprintf(range, sizeof range, "out of range: it must be %lld to %lld", (long long)at->opt->lo,
-                 (long long)at->opt->hi);
-        why = range;
+    const char *end;
+    char why[100];
+    bool whole = parse_whole(value, &v, &end) && !*end;
+    if (whole && v >= at->opt->lo && v <= at->opt->hi) {
+        *to = (int32_t)v;
+        return RKF_OK;
     }
+    snprintf(why, sizeof why, "%s: use %lld to %lld", whole ? "out of range" : "not a whole number",
+             (long long)at->opt->lo, (long long)at->opt->hi);
     return bad_value(at, value, why, err);
 }
 
@@ -330,7 +328,7 @@ static rkf_status set_bytes(const struct place *at, const char *value, int64_t *
     if (*end)
         return bad_value(at, value, "no size: give bytes, or a number with KiB, MiB or GiB", err);
     if (v < at->opt->lo || v > at->opt->hi / unit)
-        return bad_value(at, value, "out of range", err);
+        return bad_value(at, value, "out of range: use 1 to 4GiB", err);
     *to = v * unit;
     return RKF_OK;
 }
@@ -340,7 +338,7 @@ static rkf_status set_seconds(const struct place *at, const char *value, int64_t
     char *end;
     double v = strtod(value, &end);
     if (!*value || *end || !(v >= 0) || v > 1e9) /* NaN fails too */
-        return bad_value(at, value, "no number of seconds", err);
+        return bad_value(at, value, "no number of seconds: give one like 0.5", err);
     *to = (int64_t)llround(v * 1e6);
     return RKF_OK;
 }
@@ -447,7 +445,7 @@ static rkf_status parse_environment(struct options *o, rkf_error *err)
         else if (parse_truth(value, &on))
             set_flag(opt, on, o);
         else
-            rc = bad_value(&at, value, "neither 1 nor 0", err);
+            rc = bad_value(&at, value, "neither yes nor no: use 1 or 0", err);
         if (rc)
             return rc;
     }
