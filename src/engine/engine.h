@@ -300,6 +300,9 @@ rkf_status pool_lane(struct pool *p, uint8_t cores, struct lane **out, rkf_error
 /* ---- the NPU device (npu_device.c): RKF_UNAVAILABLE with the reason if it cannot be had */
 rkf_status npu_device_open(rkf_runtime *rt, bool simulated, struct device **out, rkf_error *err) MUST_CHECK;
 void npu_device_close(struct device *d);
+/* Begins the document of rkf_devices: {"platform":..,"device":.. (no closing brace). */
+rkf_status npu_device_describe(rkf_runtime *rt, const char *wish, bool required, struct buf *b,
+                               rkf_error *err) MUST_CHECK;
 uint8_t npu_device_hung(const struct device *d); /* cores with a call that never came back; 0 for other devices */
 
 /* ---- results (result.c) */
