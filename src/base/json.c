@@ -219,3 +219,16 @@ void json_put_f32s(struct buf *b, const float *f, size_t n)
 {
     put_floats(b, f, n, true);
 }
+
+void json_put_val(struct buf *b, yyjson_val *v)
+{
+    size_t len;
+    char *text = v ? yyjson_val_write_opts(v, 0, &json_memory, &len, NULL) : NULL;
+    if (text)
+        buf_append(b, text, len);
+    else if (v)
+        b->failed = true;
+    else
+        buf_puts(b, "null");
+    mem_free(text);
+}

@@ -33,5 +33,6 @@ bool json_has(yyjson_val *v, const char *key); /* present and not null */
 void json_put_str(struct buf *b, const char *s, size_t len);
 void json_put_f32(struct buf *b, float f);
 void json_put_f32s(struct buf *b, const float *f, size_t n); /* [a,b,...] */
+void json_put_val(struct buf *b, yyjson_val *v);             /* a value that was read, as it was; NULL: null */
 
 #endif

@@ -237,6 +237,15 @@ static void shortest_floats(void **state)
     json_put_f32s(&b, (const float[]){ 0.5f, NAN, -2 }, 3);
     json_put_f32s(&b, NULL, 0);
     assert_string_equal(b.p, "[0.5,null,-2.0][]");
+    static const char text[] = "{\"a\":[1,2.5,\"\\u00e9\\n\"],\"a\":null}";
+    yyjson_doc *doc;
+    rkf_error err;
+    assert_ok(json_parse(text, strlen(text), "x", &doc, &err));
+    buf_clear(&b);
+    json_put_val(&b, yyjson_doc_get_root(doc));
+    json_put_val(&b, NULL);
+    assert_string_equal(b.p, "{\"a\":[1,2.5,\"é\\n\"],\"a\":null}null");
+    yyjson_doc_free(doc);
     buf_free(&b);
 }
 
