@@ -15,10 +15,14 @@ CODE = re.compile(r"(\.(c|h|py|sh|cmake|map|in)|CMakeLists\.txt|Makefile|^\.ci/r
 
 
 def files():
-    out = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=TOP, capture_output=True, check=True
-    )
-    return sorted(name for name in out.stdout.decode().split("\0") if name and (TOP / name).is_file())
+    """What git tracks or would add; without git (an unpacked archive), everything outside build."""
+    git = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        out = subprocess.run(git, cwd=TOP, capture_output=True, check=True).stdout.decode().split("\0")
+    except (OSError, subprocess.CalledProcessError):
+        out = [path.relative_to(TOP).as_posix() for path in TOP.rglob("*")]
+        out = [name for name in out if not name.startswith(("build", ".git/"))]
+    return sorted(name for name in out if name and (TOP / name).is_file())
 
 
 def generated(lines):
