@@ -14,7 +14,7 @@ endif()
 if(NOT "${yyjson_have}" STREQUAL "${YYJSON_SDIST_SHA256}")
   message(STATUS "Fetching yyjson (PyPI sdist ${YYJSON_SDIST_VERSION})")
   execute_process(
-    COMMAND python3 -m pip download --quiet --no-deps --no-binary :all: --dest ${third_party} yyjson==${YYJSON_SDIST_VERSION}
+    COMMAND python3 -m pip download --quiet --no-deps --no-binary yyjson --dest ${third_party} yyjson==${YYJSON_SDIST_VERSION}
     RESULT_VARIABLE pip_status)
   if(EXISTS ${yyjson_tar})
     file(SHA256 ${yyjson_tar} yyjson_have)
@@ -27,5 +27,6 @@ if(NOT EXISTS ${yyjson_dir}/yyjson.c)
   file(ARCHIVE_EXTRACT INPUT ${yyjson_tar} DESTINATION ${third_party})
 endif()
 add_library(yyjson OBJECT ${yyjson_dir}/yyjson.c)
+target_compile_definitions(yyjson PRIVATE yyjson_api=) # else it shows its names outside the library
 add_library(yyjson_include INTERFACE)
 target_include_directories(yyjson_include SYSTEM INTERFACE ${yyjson_dir})

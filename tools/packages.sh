@@ -68,7 +68,7 @@ install_packages() {
         "${apt[@]}" update | tail -n 1
         updated=true
     fi
-    "${apt[@]}" install -y --no-install-recommends "$@" | grep -E '^(Setting up|E:)' || true
+    "${apt[@]}" install -y --no-install-recommends "$@" | grep -c '^Setting up' | sed 's/$/ packages installed/'
 }
 
 sets=("$@")
