@@ -23,17 +23,23 @@ void head_free(struct head *h);
 uint32_t head_width(const struct head *h); /* columns of its logits */
 bool head_per_token(const struct head *h); /* one row per token (NER, QA, fill-mask), else one per sequence */
 /* hidden [n_tokens, hidden]. Per-token heads: rows (or all tokens if rows is NULL) choose which tokens. Result in
- * scratch. */
+ * scratch: [rows or n_seqs, head_width]. */
 rkf_status head_run(const struct head *h, struct exec *x, const struct batch *b, const struct rows *hidden,
                     const uint32_t *rows, uint32_t n_rows, struct rows *out, rkf_error *err) MUST_CHECK;
+/* SPLADE over a masked-LM head: out [n_seqs, head_width] f32, the largest (or the sum) over a sequence's tokens of
+ * log(1 + relu(logit)); log_twice: log(1 + that). No more logits are held at once than fit some megabytes. */
+rkf_status head_run_splade(const struct head *h, struct exec *x, const struct batch *b, const struct rows *hidden,
+                           bool max, bool log_twice, float *out, rkf_error *err) MUST_CHECK;
 
 /* ---- sentence-transformers modules: hidden states -> one row per sequence */
 struct pooler;
-struct pool_options {      /* what a request may change */
-    int pooling;           /* -1: as the modules say (mean without modules), else enum pooling_mode */
-    int normalize;         /* -1: as the modules say, 0, 1 */
-    uint32_t truncate_dim; /* 0: all; before normalising */
-    const uint32_t *skip;  // [n_seqs] leading tokens to leave out of pooling (include_prompt false); NULL: none
+struct pool_options { /* what a request may change */
+    int pooling;      /* -1: as the modules say (mean without modules), else enum pooling_mode */
+    int normalize;    /* -1: as the modules say, 0, 1 */
+    /* 0: all. As sentence-transformers: after all modules, a Normalize among them too; normalize 1 then normalises what
+     * is left. */
+    uint32_t truncate_dim;
+    const uint32_t *skip; // [n_seqs] leading tokens to leave out of pooling (include_prompt false); NULL: none
 };
 rkf_status pooler_create(struct exec *x, const struct model_dir *m, enum dtype type, struct pooler **out,
                          rkf_error *err) MUST_CHECK;
