@@ -6,8 +6,8 @@ struct layer { /* one random layer and what it is made of */
     uint32_t in, out, n_parts, part[3];
     enum dtype source, type;
     float *w, *bias;
-    void *stored; /* w in its source type */
-    bool has_bias;
+    void *stored;           /* w in its source type */
+    bool has_bias, keeps_x; /* x stays f32: the weights are only stored in 16 bits */
 };
 
 static void store(const float *w, enum dtype type, size_t n, void *to)
@@ -79,7 +79,7 @@ static void reference(const struct layer *l, const float *x, size_t stride, uint
     for (uint32_t n = 0; n < l->out; n++)
         round_row(wr + (size_t)n * l->in, l->w + (size_t)n * l->in, l->in, l->type, true);
     for (uint32_t r = 0; r < rows; r++) {
-        round_row(xr, x + r * stride, l->in, l->type, false);
+        round_row(xr, x + r * stride, l->in, l->keeps_x ? DTYPE_F32 : l->type, false);
         for (uint32_t n = 0; n < l->out; n++) {
             t[n] = l->has_bias ? l->bias[n] : 0;
             s[n] = fabs(t[n]);
@@ -91,9 +91,9 @@ static void reference(const struct layer *l, const float *x, size_t stride, uint
         double mean = 0, square = 0, *out = y + (size_t)r * width, *os = size + (size_t)r * width;
         for (uint32_t n = 0; n < width; n++) {
             out[n] = activation_apply(e->act, (float)t[n]);
-            os[n] = s[n];
+            os[n] = s[n] * (e->act == ACT_RELU2 ? 1 + 2 * fabs(t[n]) : 1);
             if (e->gated) {
-                os[n] = fabs(t[n + width]) * s[n] + (fabs(out[n]) + 1) * s[n + width];
+                os[n] = fabs(t[n + width]) * os[n] + (fabs(out[n]) + 1) * s[n + width];
                 out[n] *= t[n + width];
             }
             if (e->residual.p)
@@ -153,6 +153,7 @@ static void one_case(const struct device *d, int threads)
     exec_open(&x, d, threads);
     bool gated = !random_below(4);
     struct layer l = random_layer(gated);
+    l.keeps_x = !((const struct kernels *)d->priv)->gemm[gemm_type_of(l.type)].pack_a;
     struct linear *packed = layer_make(&l, &x);
     uint32_t width = gated ? l.out / 2 : l.out, rows = 1 + random_below(random_below(3) ? 20 : 150);
     size_t xs = l.in + random_below(3) * 5, ys = width + random_below(3) * 3;

@@ -42,17 +42,16 @@ struct attend_task {
     uint32_t head, length, first, queries; /* queries first .. first + queries */
 };
 
-/* Keys of [begin, end) that query i sees. */
+/* Cuts the keys [*begin, *end) down to those that query i sees; may leave none. */
 static void visible(const struct attention *a, uint32_t i, uint32_t *begin, uint32_t *end)
 {
     if (!a->window)
         return;
-    if (i > a->window && *begin < i - a->window)
-        *begin = i - a->window;
-    if (*end > i + a->window + 1)
-        *end = i + a->window + 1;
-    if (*begin > *end)
-        *begin = *end;
+    uint32_t low = i > a->window ? i - a->window : 0, high = i + a->window + 1;
+    low = low < *end ? low : *end;
+    *begin = low > *begin ? low : *begin;
+    high = high > *begin ? high : *begin;
+    *end = high < *end ? high : *end;
 }
 
 static int32_t rel_row(const struct attention *a, int64_t distance)

@@ -1,20 +1,72 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* x86-64: what the processor has, and which kernel files there are. */
+/* x86-64: what the processor and the operating system have, and which kernel files there are. */
 #include "device/cpu/kernels.h"
 
 #include <cpuid.h>
 
+enum {
+    AVX2_LEVEL = CPU_AVX2,
+    AVXVNNI_LEVEL = CPU_AVX2 | CPU_AVXVNNI,
+    AVX512_LEVEL = CPU_AVX2 | CPU_AVX512,
+    AVX512VNNI_LEVEL = AVX512_LEVEL | CPU_AVX512VNNI,
+    AVX512BF16_LEVEL = AVX512VNNI_LEVEL | CPU_AVX512BF16,
+};
+
 const struct cpu_level cpu_levels[] = {
     { "portable", 0, 0 },
+    { "avx2", AVX2_LEVEL, AVX2_LEVEL },
+    { "avxvnni", AVXVNNI_LEVEL, AVXVNNI_LEVEL },
+    { "avx512", AVX512_LEVEL, AVX512_LEVEL },
+    { "avx512vnni", AVX512VNNI_LEVEL, AVX512VNNI_LEVEL },
+    { "avx512bf16", AVX512BF16_LEVEL, AVX512BF16_LEVEL },
 };
 const int cpu_n_levels = sizeof cpu_levels / sizeof *cpu_levels;
 
+/* Registers that the operating system saves: bits of XCR0. */
+enum { XCR0_AVX = 0x6, XCR0_AVX512 = 0xe6 };
+
+static uint64_t read_xcr0(void)
+{
+    uint32_t low, high;
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (uint64_t)high << 32 | low;
+}
+
+static bool all(uint32_t value, uint32_t bits)
+{
+    return (value & bits) == bits;
+}
+
 uint32_t cpu_flags_detected(void)
 {
-    return 0;
+    uint32_t a, b, c, d, flags = 0;
+    const uint32_t osxsave = 1u << 27, fma = 1u << 12, f16c = 1u << 29;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !all(c, osxsave | fma | f16c) || !all((uint32_t)read_xcr0(), XCR0_AVX))
+        return 0;
+    bool zmm = all((uint32_t)read_xcr0(), XCR0_AVX512);
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d))
+        return 0;
+    const uint32_t avx2 = 1u << 5, f = 1u << 16, dq = 1u << 17, bw = 1u << 30, vl = 1u << 31, vnni = 1u << 11;
+    if (!all(b, avx2))
+        return 0;
+    flags |= CPU_AVX2;
+    if (zmm && all(b, f | dq | bw | vl)) {
+        flags |= CPU_AVX512;
+        if (all(c, vnni))
+            flags |= CPU_AVX512VNNI;
+    }
+    if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) {
+        const uint32_t avx_vnni = 1u << 4, avx512_bf16 = 1u << 5;
+        if (all(a, avx_vnni))
+            flags |= CPU_AVXVNNI;
+        if (flags & CPU_AVX512 && all(a, avx512_bf16))
+            flags |= CPU_AVX512BF16;
+    }
+    return flags;
 }
 
 void kernels_init_family(struct kernels *k, uint32_t flags)
 {
-    (void)k, (void)flags;
+    kernels_init_avx2(k, flags);
+    kernels_init_avx512(k, flags);
 }

@@ -49,7 +49,7 @@ struct tile {
     const void *a;    // [rows][lda] f32, bf16 or u8, as pack_a makes it
     size_t lda;       /* elements */
     const void *b;    /* one panel */
-    uint32_t k, rows; /* k: a multiple of kr; rows <= mr */
+    uint32_t k, rows; /* k: padded to a multiple of kr if there is a pack_a; rows <= mr */
     float *c;         // [rows][nr]
     /* int8 only */
     const struct row_quant *rq; // [rows]

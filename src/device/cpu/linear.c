@@ -293,7 +293,7 @@ static void run_panel(const struct product *p, uint32_t panel, uint32_t n, const
             struct tile t = { .a = (const char *)a + r * lda * g->a_size,
                               .lda = lda,
                               .b = l->b + b * l->panel_bytes,
-                              .k = l->k,
+                              .k = g->pack_a ? l->k : l->base.in,
                               .rows = rows,
                               .c = c[half],
                               .rq = rq ? rq + r : NULL,

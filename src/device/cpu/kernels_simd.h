@@ -1,0 +1,666 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The kernels written over vectors of LANES floats, once for all instruction sets. A kernels_<isa>.c includes its
+ * vector words (kernels_simd_<isa>.h) and then this file; what an instruction set does in a way of its own (dot
+ * products of 8 and 16 bits, tiles that multiply by a lane) it writes itself.
+ *
+ * Accuracy: exp 1 ulp (6e-8 relative); gelu 3e-7 absolute; the others follow from exp by a few roundings, 3e-7.
+ */
+#ifndef RKF_DEVICE_CPU_KERNELS_SIMD_H
+#define RKF_DEVICE_CPU_KERNELS_SIMD_H
+
+#include "device/cpu/kernels.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+enum { NR = 2 * LANES };
+
+/* n may be anything: a whole vector, or the first n lanes. */
+ALWAYS_INLINE vf load_upto(const float *p, uint32_t n)
+{
+    return n >= LANES ? vf_load(p) : vf_load_n(p, n);
+}
+
+ALWAYS_INLINE void store_upto(float *p, vf v, uint32_t n)
+{
+    if (n >= LANES)
+        vf_store(p, v);
+    else
+        vf_store_n(p, v, n);
+}
+
+/* ---- functions */
+
+/* exp(x) = 2^n (1 + r + r^2 q(r)), |r| <= ln 2 / 2; q is the minimax polynomial for the relative error. Below -87.3
+ * it stays at 1e-38, above 88.3 at 2e38: nobody downstream tells those from 0 and infinity. */
+ALWAYS_INLINE vf vf_exp(vf x)
+{
+    x = vf_min(vf_max(x, vf_set(-87.3f)), vf_set(88.3f));
+    vf n = vf_round(vf_mul(x, vf_set(1.44269504f)));
+    vf r = vf_fma(n, vf_set(-0.693359375f), x); /* ln 2 in two parts, the first exact in few bits */
+    r = vf_fma(n, vf_set(2.12194440e-4f), r);
+    vf q = vf_fma(vf_set(0.0013814467f), r, vf_set(0.0083687808f));
+    q = vf_fma(q, r, vf_set(0.041668393f));
+    q = vf_fma(q, r, vf_set(0.1666652f));
+    q = vf_fma(q, r, vf_set(0.49999994f));
+    return vf_scale2(vf_fma(vf_fma(q, r, vf_set(1)), r, vf_set(1)), n);
+}
+
+ALWAYS_INLINE vf vf_sigmoid(vf x)
+{
+    return vf_div(vf_set(1), vf_add(vf_set(1), vf_exp(vf_sub(vf_set(0), x))));
+}
+
+ALWAYS_INLINE vf vf_tanh(vf x)
+{
+    return vf_sub(vf_set(1), vf_div(vf_set(2), vf_add(vf_exp(vf_add(x, x)), vf_set(1))));
+}
+
+/* gelu(x) = max(x, 0) - h(|x|), h(u) = u/2 erfc(u / sqrt 2): h is the minimax polynomial of degree 17 on [0, 5.6] in
+ * t = u / 2.8 - 1 (3e-8 off); beyond 5.6 it is below 6e-8. */
+ALWAYS_INLINE vf vf_gelu(vf x)
+{
+    static const float h[] = { 0x1.39e96ep-7f,  -0x1.2637bcp-6f, -0x1.7389e4p-5f, 0x1.d9c8fep-4f,  0x1.8fe80ap-5f,
+                               -0x1.3e4fe0p-2f, 0x1.41acc2p-3f,  0x1.74162ap-2f,  -0x1.1972e0p-1f, 0x1.4d8bfap-4f,
+                               0x1.0fe984p-1f,  -0x1.44f11cp-1f, 0x1.b7d5e8p-3f,  0x1.b7919ep-3f,  -0x1.3ed116p-2f,
+                               0x1.731bc2p-3f,  -0x1.c1c4aep-5f, 0x1.d4de7ap-8f };
+    vf t = vf_fma(vf_min(vf_abs(x), vf_set(5.6f)), vf_set(1 / 2.8f), vf_set(-1)), p = vf_set(h[0]);
+    for (int i = 1; i < 18; i++)
+        p = vf_fma(p, t, vf_set(h[i]));
+    return vf_sub(vf_max(x, vf_set(0)), p);
+}
+
+/* x tanh(log(1 + e^x)) = x n / (n + 2), n = e^x (e^x + 2) */
+ALWAYS_INLINE vf vf_mish(vf x)
+{
+    vf e = vf_exp(vf_min(x, vf_set(20))), n = vf_mul(e, vf_add(e, vf_set(2)));
+    return vf_mul(x, vf_div(n, vf_add(n, vf_set(2))));
+}
+
+/* act is a constant wherever this is called. */
+ALWAYS_INLINE vf vf_activate(enum activation act, vf x)
+{
+    vf zero = vf_set(0), cube;
+    switch (act) {
+    case ACT_GELU:
+        return vf_gelu(x);
+    case ACT_GELU_TANH: /* x/2 (1 + tanh z) = x sigmoid(2 z), 2 z = sqrt(8 / pi) (x + 0.044715 x^3) */
+        cube = vf_mul(vf_mul(x, x), x);
+        return vf_mul(x, vf_sigmoid(vf_mul(vf_set(1.5957691216f), vf_fma(cube, vf_set(0.044715f), x))));
+    case ACT_QUICK_GELU:
+        return vf_mul(x, vf_sigmoid(vf_mul(x, vf_set(1.702f))));
+    case ACT_RELU:
+        return vf_max(x, zero);
+    case ACT_RELU2:
+        return vf_mul(vf_max(x, zero), vf_max(x, zero));
+    case ACT_SILU:
+        return vf_mul(x, vf_sigmoid(x));
+    case ACT_TANH:
+        return vf_tanh(x);
+    case ACT_SIGMOID:
+        return vf_sigmoid(x);
+    case ACT_MISH:
+        return vf_mish(x);
+    case ACT_ELU:
+        return vf_add(vf_max(x, zero), vf_min(vf_sub(vf_exp(vf_min(x, zero)), vf_set(1)), zero));
+    case ACT_LEAKY_RELU:
+        return vf_max(x, vf_mul(x, vf_set(0.01f)));
+    default:
+        return x;
+    }
+}
+
+ALWAYS_INLINE void activate_act(enum activation act, const float *x, float *y, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i += LANES)
+        store_upto(y + i, vf_activate(act, load_upto(x + i, n - i)), n - i);
+}
+
+ALWAYS_INLINE void finish_act(enum activation act, const struct finish *f)
+{
+    for (uint32_t r = 0; r < f->rows; r++) {
+        const float *c = f->c + r * f->ldc, *up = f->up ? f->up + r * f->ldc : NULL;
+        const float *residual = f->residual ? f->residual + r * f->residual_stride : NULL;
+        for (uint32_t i = 0; i < f->cols; i += LANES) { /* c and bias have whole panels */
+            vf t = vf_activate(act, vf_add(vf_load(c + i), vf_load(f->bias + i)));
+            if (up)
+                t = vf_mul(t, vf_add(vf_load(up + i), vf_load(f->bias_up + i)));
+            if (residual)
+                t = vf_add(t, load_upto(residual + i, f->cols - i));
+            store_upto(f->y + r * f->stride + i, t, f->cols - i);
+        }
+    }
+}
+
+/* One loop per activation, chosen outside of it. */
+#define EACH_ACTIVATION(DO)                                                                                            \
+    switch (act) {                                                                                                     \
+    case ACT_GELU:                                                                                                     \
+        DO(ACT_GELU);                                                                                                  \
+        break;                                                                                                         \
+    case ACT_GELU_TANH:                                                                                                \
+        DO(ACT_GELU_TANH);                                                                                             \
+        break;                                                                                                         \
+    case ACT_QUICK_GELU:                                                                                               \
+        DO(ACT_QUICK_GELU);                                                                                            \
+        break;                                                                                                         \
+    case ACT_RELU:                                                                                                     \
+        DO(ACT_RELU);                                                                                                  \
+        break;                                                                                                         \
+    case ACT_RELU2:                                                                                                    \
+        DO(ACT_RELU2);                                                                                                 \
+        break;                                                                                                         \
+    case ACT_SILU:                                                                                                     \
+        DO(ACT_SILU);                                                                                                  \
+        break;                                                                                                         \
+    case ACT_TANH:                                                                                                     \
+        DO(ACT_TANH);                                                                                                  \
+        break;                                                                                                         \
+    case ACT_SIGMOID:                                                                                                  \
+        DO(ACT_SIGMOID);                                                                                               \
+        break;                                                                                                         \
+    case ACT_MISH:                                                                                                     \
+        DO(ACT_MISH);                                                                                                  \
+        break;                                                                                                         \
+    case ACT_ELU:                                                                                                      \
+        DO(ACT_ELU);                                                                                                   \
+        break;                                                                                                         \
+    case ACT_LEAKY_RELU:                                                                                               \
+        DO(ACT_LEAKY_RELU);                                                                                            \
+        break;                                                                                                         \
+    default:                                                                                                           \
+        DO(ACT_NONE);                                                                                                  \
+    }
+
+static inline void simd_activate(enum activation act, const float *x, float *y, uint32_t n)
+{
+#define DO(ACT) activate_act(ACT, x, y, n)
+    EACH_ACTIVATION(DO)
+#undef DO
+}
+
+static inline void simd_finish(const struct finish *f)
+{
+    enum activation act = f->act;
+#define DO(ACT) finish_act(ACT, f)
+    EACH_ACTIVATION(DO)
+#undef DO
+}
+
+/* ---- products */
+
+/* c [R][V * LANES] (+)= a [R][k] b [k][V * LANES]; V == 1 with n < LANES: only n columns. R, V, masked are constants.
+ */
+ALWAYS_INLINE void mm_tile(const int R, const int V, const bool masked, const float *a, size_t lda, const float *b,
+                           size_t ldb, uint32_t k, float *c, size_t ldc, bool add, uint32_t n)
+{
+    vf sum[16][2], bv[2];
+    if (R > TILE_ROWS)
+        return;
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++) sum[r][v] = vf_set(0);
+    for (uint32_t i = 0; i < k; i++) {
+        UNROLL for (int v = 0; v < V; v++) bv[v] = masked ? vf_load_n(b + i * ldb, n)
+                                                          : vf_load(b + i * ldb + v * LANES);
+        UNROLL for (int r = 0; r < R; r++)
+        {
+            vf x = vf_set(a[(size_t)r * lda + i]);
+            UNROLL for (int v = 0; v < V; v++) sum[r][v] = vf_fma(x, bv[v], sum[r][v]);
+        }
+    }
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++)
+    {
+        float *p = c + (size_t)r * ldc + v * LANES;
+        if (masked)
+            vf_store_n(p, add ? vf_add(vf_load_n(p, n), sum[r][v]) : sum[r][v], n);
+        else
+            vf_store(p, add ? vf_add(vf_load(p), sum[r][v]) : sum[r][v]);
+    }
+}
+
+/* One case per number of rows, so that each tile keeps its sums in registers. */
+#define EACH_ROWS(rows, DO)                                                                                            \
+    switch (rows) {                                                                                                    \
+    case 1:                                                                                                            \
+        DO(1);                                                                                                         \
+        break;                                                                                                         \
+    case 2:                                                                                                            \
+        DO(2);                                                                                                         \
+        break;                                                                                                         \
+    case 3:                                                                                                            \
+        DO(3);                                                                                                         \
+        break;                                                                                                         \
+    case 4:                                                                                                            \
+        DO(4);                                                                                                         \
+        break;                                                                                                         \
+    case 5:                                                                                                            \
+        DO(5);                                                                                                         \
+        break;                                                                                                         \
+    case 6:                                                                                                            \
+        DO(6);                                                                                                         \
+        break;                                                                                                         \
+    case 7:                                                                                                            \
+        DO(7);                                                                                                         \
+        break;                                                                                                         \
+    case 8:                                                                                                            \
+        DO(8);                                                                                                         \
+        break;                                                                                                         \
+    case 9:                                                                                                            \
+        DO(9);                                                                                                         \
+        break;                                                                                                         \
+    case 10:                                                                                                           \
+        DO(10);                                                                                                        \
+        break;                                                                                                         \
+    case 11:                                                                                                           \
+        DO(11);                                                                                                        \
+        break;                                                                                                         \
+    case 12:                                                                                                           \
+        DO(12);                                                                                                        \
+        break;                                                                                                         \
+    case 13:                                                                                                           \
+        DO(13);                                                                                                        \
+        break;                                                                                                         \
+    case 14:                                                                                                           \
+        DO(14);                                                                                                        \
+        break;                                                                                                         \
+    default:                                                                                                           \
+        break;                                                                                                         \
+    }
+
+static inline void mm_two(uint32_t rows, const float *a, size_t lda, const float *b, size_t ldb, uint32_t k, float *c,
+                          size_t ldc, bool add)
+{
+#define DO(R) mm_tile(R, 2, false, a, lda, b, ldb, k, c, ldc, add, 0)
+    EACH_ROWS(rows, DO)
+#undef DO
+}
+
+static inline void mm_one(uint32_t rows, const float *a, size_t lda, const float *b, size_t ldb, uint32_t k, float *c,
+                          size_t ldc, bool add)
+{
+#define DO(R) mm_tile(R, 1, false, a, lda, b, ldb, k, c, ldc, add, 0)
+    EACH_ROWS(rows, DO)
+#undef DO
+}
+
+static inline void mm_part(uint32_t rows, const float *a, size_t lda, const float *b, size_t ldb, uint32_t k, float *c,
+                           size_t ldc, bool add, uint32_t n)
+{
+#define DO(R) mm_tile(R, 1, true, a, lda, b, ldb, k, c, ldc, add, n)
+    EACH_ROWS(rows, DO)
+#undef DO
+}
+
+static inline void simd_matmul(const float *a, size_t lda, const float *b, size_t ldb, uint32_t rows, uint32_t cols,
+                               uint32_t k, float *c, size_t ldc, bool add)
+{
+    uint32_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS, each = tiles ? (rows + tiles - 1) / tiles : 0;
+    for (uint32_t n = 0; n < cols;) {
+        uint32_t left = cols - n, step = left >= NR ? NR : left >= LANES ? LANES : left;
+        for (uint32_t r = 0; r < rows; r += each) {
+            uint32_t m = rows - r < each ? rows - r : each;
+            const float *x = a + r * lda;
+            float *y = c + r * ldc + n;
+            if (step == NR)
+                mm_two(m, x, lda, b + n, ldb, k, y, ldc, add);
+            else if (step == LANES)
+                mm_one(m, x, lda, b + n, ldb, k, y, ldc, add);
+            else
+                mm_part(m, x, lda, b + n, ldb, k, y, ldc, add, step);
+        }
+        n += step;
+    }
+}
+
+static inline void simd_tile_f32(const struct tile *t)
+{
+    mm_two(t->rows, t->a, t->lda, t->b, NR, t->k, t->c, NR, false);
+}
+
+enum { TILE_ROWS_16 = TILE_ROWS > 12 ? 12 : TILE_ROWS }; /* 16-bit weights need registers to widen in */
+
+/* Weights in bf16 by pairs of depths, [k / 2][NR][2], x in f32: for processors that do not multiply bf16, or slowly. */
+ALWAYS_INLINE void mm_tile_bf16(const int R, const float *a, size_t lda, const uint16_t *b, uint32_t k, float *c)
+{
+    vf sum[16][2], b0, b1;
+    if (R > TILE_ROWS_16)
+        return;
+    UNROLL for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = vf_set(0);
+    for (uint32_t i = 0; i < k; i += 2) {
+        b0 = vf_even_bf16(b + (size_t)i * NR);
+        b1 = vf_even_bf16(b + (size_t)i * NR + NR);
+        UNROLL for (int r = 0; r < R; r++)
+        {
+            vf x = vf_set(a[(size_t)r * lda + i]);
+            sum[r][0] = vf_fma(x, b0, sum[r][0]);
+            sum[r][1] = vf_fma(x, b1, sum[r][1]);
+        }
+        if (i + 1 == k) /* x has no padding */
+            break;
+        b0 = vf_odd_bf16(b + (size_t)i * NR);
+        b1 = vf_odd_bf16(b + (size_t)i * NR + NR);
+        UNROLL for (int r = 0; r < R; r++)
+        {
+            vf x = vf_set(a[(size_t)r * lda + i + 1]);
+            sum[r][0] = vf_fma(x, b0, sum[r][0]);
+            sum[r][1] = vf_fma(x, b1, sum[r][1]);
+        }
+    }
+    UNROLL for (int r = 0; r < R; r++)
+    {
+        vf_store(c + r * NR, sum[r][0]);
+        vf_store(c + r * NR + LANES, sum[r][1]);
+    }
+}
+
+static inline void simd_tile_bf16(const struct tile *t){
+#define DO(R) mm_tile_bf16(R, t->a, t->lda, t->b, t->k, t->c)
+    EACH_ROWS(t->rows, DO)
+#undef DO
+}
+
+/* Weights in f16, [k][NR], widened as they are read. */
+ALWAYS_INLINE void mm_tile_f16(const int R, const float *a, size_t lda, const uint16_t *b, uint32_t k, float *c)
+{
+    vf sum[16][2];
+    if (R > TILE_ROWS_16)
+        return;
+    UNROLL for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = vf_set(0);
+    for (uint32_t i = 0; i < k; i++) {
+        vf b0 = vf_load_f16(b + (size_t)i * NR), b1 = vf_load_f16(b + (size_t)i * NR + LANES);
+        UNROLL for (int r = 0; r < R; r++)
+        {
+            vf x = vf_set(a[(size_t)r * lda + i]);
+            sum[r][0] = vf_fma(x, b0, sum[r][0]);
+            sum[r][1] = vf_fma(x, b1, sum[r][1]);
+        }
+    }
+    UNROLL for (int r = 0; r < R; r++)
+    {
+        vf_store(c + r * NR, sum[r][0]);
+        vf_store(c + r * NR + LANES, sum[r][1]);
+    }
+}
+
+static inline void simd_tile_f16(const struct tile *t)
+{
+#define DO(R) mm_tile_f16(R, t->a, t->lda, t->b, t->k, t->c)
+    EACH_ROWS(t->rows, DO)
+#undef DO
+}
+
+/* ---- packing */
+
+static inline void simd_transpose(const float *src, size_t lds, uint32_t rows, uint32_t cols, float *dst, size_t ldd)
+{
+    uint32_t r4 = rows & ~3u, c4 = cols & ~3u;
+    for (uint32_t c = 0; c < c4; c += 4)
+        for (uint32_t r = 0; r < r4; r += 4)
+            transpose4(src + r * lds + c, lds, dst + c * ldd + r, ldd);
+    for (uint32_t c = 0; c < cols; c++)
+        for (uint32_t r = c < c4 ? r4 : 0; r < rows; r++)
+            memcpy(dst + c * ldd + r, src + r * lds + c, sizeof *dst); /* words, not always numbers */
+}
+
+static inline void simd_pack_b_f32(const float *w, size_t stride, uint32_t cols, uint32_t k, void *panel, float *scale,
+                                   int32_t *wsum)
+{
+    (void)scale, (void)wsum;
+    if (cols < NR)
+        memset(panel, 0, (size_t)k * NR * sizeof(float));
+    simd_transpose(w, stride, cols, k, panel, NR);
+}
+
+static inline void simd_pack_b_f16(const float *w, size_t stride, uint32_t cols, uint32_t k, void *panel, float *scale,
+                                   int32_t *wsum)
+{
+    (void)scale, (void)wsum;
+    enum { STEP = 16 };
+    float block[STEP * NR] = { 0 };
+    uint16_t *b = panel;
+    for (uint32_t i = 0; i < k; i += STEP) {
+        uint32_t n = k - i < STEP ? k - i : STEP;
+        simd_transpose(w + i, stride, cols, n, block, NR);
+        for (uint32_t j = 0; j < n; j++, b += NR) {
+            vf_store_f16(b, vf_load(block + j * NR));
+            vf_store_f16(b + LANES, vf_load(block + j * NR + LANES));
+        }
+    }
+}
+
+enum { PACK_STEP = 64 }; /* depths that are converted at once; 64 bytes, or 32 pairs */
+
+static inline void simd_pack_b_bf16(const float *w, size_t stride, uint32_t cols, uint32_t k, void *panel, float *scale,
+                                    int32_t *wsum)
+{
+    (void)scale, (void)wsum;
+    _Alignas(64) float words[NR][PACK_STEP / 2]; /* a word holds the pair of one column */
+    float *b = panel;
+    memset(words, 0, sizeof words);
+    for (uint32_t i = 0; i < k; i += PACK_STEP) {
+        uint32_t n = k - i < PACK_STEP ? k - i : PACK_STEP;
+        for (uint32_t c = 0; c < cols; c++)
+            for (uint32_t j = 0; j < n; j += LANES)
+                vf_store_bf16((uint16_t *)(void *)words[c] + j, load_upto(w + c * stride + i + j, n - j));
+        simd_transpose(words[0], PACK_STEP / 2, NR, (n + 1) / 2, b + (size_t)i / 2 * NR, NR);
+    }
+}
+
+static inline void simd_pack_b_i8(const float *w, size_t stride, uint32_t cols, uint32_t k, void *panel, float *scale,
+                                  int32_t *wsum)
+{
+    _Alignas(64) float words[NR][PACK_STEP / 4]; /* a word holds four depths of one column */
+    float inverse[NR], *b = panel;
+    memset(words, 0, sizeof words);
+    for (uint32_t c = 0; c < NR; c++) {
+        vf most = vf_set(0);
+        for (uint32_t i = 0; c < cols && i < k; i += LANES)
+            most = vf_max(most, vf_abs(load_upto(w + c * stride + i, k - i)));
+        float max = vf_hmax(most);
+        scale[c] = max / 127;
+        inverse[c] = max > 0 ? 127 / max : 0;
+        wsum[c] = 0;
+    }
+    for (uint32_t i = 0; i < k; i += PACK_STEP) {
+        uint32_t n = k - i < PACK_STEP ? k - i : PACK_STEP;
+        for (uint32_t c = 0; c < cols; c++) {
+            int8_t *q = (int8_t *)(void *)words[c];
+            for (uint32_t j = 0; j < n; j += LANES)
+                vf_store_i8(q + j, vf_mul(load_upto(w + c * stride + i + j, n - j), vf_set(inverse[c])));
+            for (uint32_t j = 0; j < n; j++)
+                wsum[c] += q[j];
+        }
+        simd_transpose(words[0], PACK_STEP / 4, NR, (n + 3) / 4, b + (size_t)i / 4 * NR, NR);
+    }
+}
+
+static inline void simd_pack_a_i8(const float *x, size_t stride, uint32_t rows, uint32_t k, void *a, size_t lda,
+                                  struct row_quant *rq)
+{
+    for (uint32_t r = 0; r < rows; r++) {
+        const float *row = x + r * stride;
+        uint8_t *out = (uint8_t *)a + r * lda, tail[LANES];
+        vf low = vf_set(0), high = vf_set(0);
+        for (uint32_t i = 0; i < k; i += LANES) {
+            vf v = load_upto(row + i, k - i);
+            low = vf_min(low, v);
+            high = vf_max(high, v);
+        }
+        float lo = -vf_hmax(vf_sub(vf_set(0), low)), range = vf_hmax(high) - lo;
+        float inverse = range > 0 && range <= FLT_MAX ? 255 / range : 0;
+        float zero = inverse > 0 ? nearbyintf(-lo * inverse) : 0;
+        vf vi = vf_set(inverse), from = vf_set(-zero), to = vf_set(255 - zero), vz = vf_set(zero);
+        rq[r] = (struct row_quant){ range / 255, (int32_t)zero };
+        uint32_t i = 0;
+        for (; i + LANES <= k; i += LANES)
+            vf_store_u8(out + i, vf_add(vf_round(vf_min(vf_max(vf_mul(vf_load(row + i), vi), from), to)), vz));
+        if (i < k) {
+            vf_store_u8(tail, vf_add(vf_round(vf_min(vf_max(vf_mul(vf_load_n(row + i, k - i), vi), from), to)), vz));
+            memcpy(out + i, tail, (k - i + 3) / 4 * 4); /* the padding is 0, that is q = zero */
+        }
+    }
+}
+
+/* ---- rows */
+
+static inline float simd_scale_max(float *s, float scale, const float *bias, uint32_t n)
+{
+    vf f = vf_set(scale), most = vf_set(-INFINITY);
+    uint32_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vf v = bias ? vf_fma(vf_load(s + i), f, vf_load(bias + i)) : vf_mul(vf_load(s + i), f);
+        vf_store(s + i, v);
+        most = vf_max(most, v);
+    }
+    float max = vf_hmax(most);
+    for (; i < n; i++) {
+        s[i] = s[i] * scale + (bias ? bias[i] : 0);
+        max = s[i] > max ? s[i] : max;
+    }
+    return max;
+}
+
+static inline float simd_exp_sum(float *s, float max, uint32_t n)
+{
+    vf m = vf_set(max), sum = vf_set(0);
+    float tail = 0;
+    uint32_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vf e = vf_exp(vf_sub(vf_load(s + i), m));
+        vf_store(s + i, e);
+        sum = vf_add(sum, e);
+    }
+    if (i < n) {
+        vf_store_n(s + i, vf_exp(vf_sub(vf_load_n(s + i, n - i), m)), n - i);
+        for (; i < n; i++)
+            tail += s[i];
+    }
+    return vf_sum(sum) + tail;
+}
+
+static inline void simd_scale(float *y, float f, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i += LANES)
+        store_upto(y + i, vf_mul(load_upto(y + i, n - i), vf_set(f)), n - i);
+}
+
+static inline void simd_softmax(float *p, uint32_t n)
+{
+    float sum = simd_exp_sum(p, simd_scale_max(p, 1, NULL, n), n);
+    simd_scale(p, 1 / sum, n);
+}
+
+static inline float simd_dot(const float *a, const float *b, uint32_t n)
+{
+    vf s0 = vf_set(0), s1 = vf_set(0);
+    uint32_t i = 0;
+    for (; i + NR <= n; i += NR) {
+        s0 = vf_fma(vf_load(a + i), vf_load(b + i), s0);
+        s1 = vf_fma(vf_load(a + i + LANES), vf_load(b + i + LANES), s1);
+    }
+    for (; i < n; i += LANES)
+        s0 = vf_fma(load_upto(a + i, n - i), load_upto(b + i, n - i), s0);
+    return vf_sum(vf_add(s0, s1));
+}
+
+static inline void simd_add(float *y, const float *a, float scale, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i += LANES)
+        store_upto(y + i, vf_fma(load_upto(a + i, n - i), vf_set(scale), load_upto(y + i, n - i)), n - i);
+}
+
+/* Two passes after the mean: the row is in the first cache. */
+static inline void simd_norm(const struct norm *p, const float *x, float *y)
+{
+    uint32_t n = p->size, whole = n / LANES * LANES;
+    vf sum = vf_set(0), square = vf_set(0), gamma = vf_set(1), beta = vf_set(0);
+    float mean = 0;
+    if (p->kind == NORM_LAYER) {
+        for (uint32_t i = 0; i < n; i += LANES)
+            sum = vf_add(sum, load_upto(x + i, n - i));
+        mean = vf_sum(sum) / (float)n;
+    }
+    vf m = vf_set(mean);
+    for (uint32_t i = 0; i < whole; i += LANES) {
+        vf d = vf_sub(vf_load(x + i), m);
+        square = vf_fma(d, d, square);
+    }
+    float total = vf_sum(square);
+    for (uint32_t i = whole; i < n; i++)
+        total += (x[i] - mean) * (x[i] - mean);
+    vf f = vf_set(1 / sqrtf(total / (float)n + p->eps));
+    for (uint32_t i = 0; i < n; i += LANES) {
+        if (p->gamma)
+            gamma = load_upto(p->gamma + i, n - i);
+        if (p->beta)
+            beta = load_upto(p->beta + i, n - i);
+        store_upto(y + i, vf_fma(vf_mul(vf_sub(load_upto(x + i, n - i), m), f), gamma, beta), n - i);
+    }
+}
+
+ALWAYS_INLINE vf load_as(const void *p, enum dtype type, uint32_t i)
+{
+    if (type == DTYPE_F32)
+        return vf_load((const float *)p + i);
+    return type == DTYPE_F16 ? vf_load_f16((const uint16_t *)p + i) : vf_load_bf16((const uint16_t *)p + i);
+}
+
+static inline void simd_gather(float *y, const void *a, enum dtype type, float scale, uint32_t n, bool set)
+{
+    vf f = vf_set(scale);
+    uint32_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vf v = vf_mul(load_as(a, type, i), f);
+        vf_store(y + i, set ? v : vf_add(vf_load(y + i), v));
+    }
+    for (; i < n; i++) {
+        float v;
+        convert_to_f32(&v, (const char *)a + i * dtype_size(type), type, 1);
+        y[i] = (set ? 0 : y[i]) + scale * v;
+    }
+}
+
+static inline void simd_rotate(float *x, const float *cos, const float *sin, uint32_t dim, bool interleaved)
+{
+    uint32_t half = dim / 2;
+    for (uint32_t i = 0; interleaved && i < half; i++) {
+        float a = x[2 * i], b = x[2 * i + 1];
+        x[2 * i] = a * cos[i] - b * sin[i];
+        x[2 * i + 1] = b * cos[i] + a * sin[i];
+    }
+    for (uint32_t i = 0; !interleaved && i < half; i += LANES) {
+        uint32_t n = half - i;
+        vf a = load_upto(x + i, n), b = load_upto(x + half + i, n), c = load_upto(cos + i, n),
+           s = load_upto(sin + i, n);
+        store_upto(x + i, vf_sub(vf_mul(a, c), vf_mul(b, s)), n);
+        store_upto(x + half + i, vf_fma(b, c, vf_mul(a, s)), n);
+    }
+}
+
+/* What is the same for all: everything but the gemms. */
+static inline void simd_fill(struct kernels *k)
+{
+    k->finish = simd_finish;
+    k->matmul = simd_matmul;
+    k->transpose = simd_transpose;
+    k->scale_max = simd_scale_max;
+    k->exp_sum = simd_exp_sum;
+    k->scale = simd_scale;
+    k->softmax = simd_softmax;
+    k->dot = simd_dot;
+    k->add = simd_add;
+    k->activate = simd_activate;
+    k->norm = simd_norm;
+    k->gather = simd_gather;
+    k->rotate = simd_rotate;
+}
+
+#endif

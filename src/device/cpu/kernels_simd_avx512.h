@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The vector words of kernels_simd.h for AVX-512 F, BW, VL, DQ. */
+#ifndef RKF_DEVICE_CPU_KERNELS_SIMD_AVX512_H
+#define RKF_DEVICE_CPU_KERNELS_SIMD_AVX512_H
+
+#include "device/cpu/kernels_simd_sse.h"
+
+enum { LANES = 16, TILE_ROWS = 14 }; /* 14 x 2 sums, 2 columns of b, 1 of a: 31 of 32 registers */
+typedef __m512 vf;
+
+static inline vf vf_set(float f)
+{
+    return _mm512_set1_ps(f);
+}
+static inline vf vf_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+static inline void vf_store(float *p, vf v)
+{
+    _mm512_storeu_ps(p, v);
+}
+static inline __mmask16 first_lanes(uint32_t n)
+{
+    return (__mmask16)((1u << n) - 1);
+}
+static inline vf vf_load_n(const float *p, uint32_t n) /* n < LANES; the rest is 0 */
+{
+    return _mm512_maskz_loadu_ps(first_lanes(n), p);
+}
+static inline void vf_store_n(float *p, vf v, uint32_t n)
+{
+    _mm512_mask_storeu_ps(p, first_lanes(n), v);
+}
+static inline vf vf_add(vf a, vf b)
+{
+    return _mm512_add_ps(a, b);
+}
+static inline vf vf_sub(vf a, vf b)
+{
+    return _mm512_sub_ps(a, b);
+}
+static inline vf vf_mul(vf a, vf b)
+{
+    return _mm512_mul_ps(a, b);
+}
+static inline vf vf_div(vf a, vf b)
+{
+    return _mm512_div_ps(a, b);
+}
+static inline vf vf_fma(vf a, vf b, vf c) /* a b + c */
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+static inline vf vf_max(vf a, vf b)
+{
+    return _mm512_max_ps(a, b);
+}
+static inline vf vf_min(vf a, vf b)
+{
+    return _mm512_min_ps(a, b);
+}
+static inline vf vf_abs(vf a)
+{
+    return _mm512_abs_ps(a);
+}
+static inline vf vf_round(vf a)
+{
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+static inline vf vf_scale2(vf a, vf n) /* a 2^n, n whole */
+{
+    return _mm512_scalef_ps(a, n);
+}
+static inline float vf_sum(vf a)
+{
+    return _mm512_reduce_add_ps(a);
+}
+static inline float vf_hmax(vf a)
+{
+    return _mm512_reduce_max_ps(a);
+}
+static inline vf vf_load_bf16(const uint16_t *p)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
+}
+static inline vf vf_load_f16(const uint16_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+static inline void vf_store_f16(uint16_t *p, vf v)
+{
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+static inline void vf_store_bf16(uint16_t *p, vf v) /* nearest even, NaN stays NaN */
+{
+    __m512i u = _mm512_castps_si512(v), odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    u = _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(u, odd), _mm512_set1_epi32(0x7fff)), 16);
+    u = _mm512_mask_set1_epi32(u, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), 0x7fc0);
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(u));
+}
+/* The even and odd of 2 * LANES bf16 */
+static inline vf vf_even_bf16(const uint16_t *p)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16));
+}
+static inline vf vf_odd_bf16(const uint16_t *p)
+{
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32((int)0xffff0000)));
+}
+/* Rounded to nearest even; v within -128 .. 127, 0 .. 255 */
+static inline void vf_store_i8(int8_t *p, vf v)
+{
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
+}
+static inline void vf_store_u8(uint8_t *p, vf v)
+{
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
+}
+
+#endif
