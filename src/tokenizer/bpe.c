@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tokenizer/internal.h"
+rkf_status bpe_load(struct model *m, yyjson_val *v, rkf_error *err)
+{
+    (void)m;
+    (void)v;
+    return rkf_fail(err, RKF_UNSUPPORTED, "tokenizer.json: model 'BPE' is not supported yet");
+}
+rkf_status bpe_tokenize(const struct model *m, struct tokenizer_scratch *s, const char *p, size_t n, rkf_error *err)
+{
+    (void)m;
+    (void)s;
+    (void)p;
+    (void)n;
+    return rkf_fail(err, RKF_INTERNAL, "BPE");
+}
+bool bpe_use_bytes(struct model *m)
+{
+    (void)m;
+    return false;
+}
+void bpe_free(struct bpe *b)
+{
+    (void)b;
+}
