@@ -52,11 +52,14 @@ static rkf_status runner_start(struct lane *l, struct runner *r, rkf_error *err)
     rkf_runtime *rt = l->pool->rt;
     int slots[1024], cpus[1024];
     int n = lane_slots(l->pool, l->cores, slots);
+    /* a lane of all threads has nothing to keep apart: the kernel knows better, above all where a caller lends his own
+     */
+    bool pin = !rt->options.no_pin && !l->pool->whole;
     for (int i = 0; i < n; i++)
         cpus[i] = rt->cpus[slots[i]];
     r->lane = l;
     r->exec = (struct exec){ .device = l->pool->device, .cores = l->cores };
-    rkf_status rc = team_create(n, rt->options.no_pin ? NULL : cpus, &r->exec.team, err);
+    rkf_status rc = team_create(n, pin ? cpus : NULL, &r->exec.team, err);
     if (rc)
         return rc;
     pthread_cond_init(&r->wake, NULL);
@@ -70,7 +73,7 @@ static rkf_status runner_start(struct lane *l, struct runner *r, rkf_error *err)
     char name[16];
     snprintf(name, sizeof name, "rkf-%s-%s", l->pool->device->name, core_set_name(l->cores));
     pthread_setname_np(r->thread, name);
-    if (!rt->options.no_pin) {
+    if (pin) {
         cpu_set_t set;
         CPU_ZERO(&set);
         for (int i = 0; i < n; i++)
