@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The JSON documents of the API: what a model is, what is going on. */
+/* The JSON documents of the API: what a model is (loaded or not), what is going on. */
 #include "engine/engine.h"
 
 #include "base/buf.h"
+#include "base/file.h"
+#include "model/rknn.h"
 
 #include <string.h>
 
@@ -90,9 +92,8 @@ static void put_modules(struct buf *b, const struct model_dir *d)
     put_bool(b, "normalize", normalize);
 }
 
-static void put_names(struct buf *b, const struct rkf_model *m)
+static void put_names(struct buf *b, const struct model_dir *d)
 {
-    const struct model_dir *d = m->dir;
     put_key(b, "labels");
     buf_putc(b, '[');
     for (uint32_t i = 0; d->spec.head != HEAD_NONE && d->labels && i < d->spec.num_labels; i++) {
@@ -138,35 +139,136 @@ static void put_place(struct buf *b, const struct rkf_model *m)
         put_text(b, "isa", cpu_device_isa(p->device));
 }
 
+/* What the files say, loaded or not. */
+static void put_facts(struct buf *b, const struct model_dir *d)
+{
+    const struct encoder_spec *s = &d->spec;
+    yyjson_val *config = d->config_doc ? yyjson_doc_get_root(d->config_doc) : NULL;
+    put_text(b, "model_type", yyjson_get_str(yyjson_obj_get(config, "model_type")));
+    put_text(b, "architecture", yyjson_get_str(yyjson_arr_get_first(yyjson_obj_get(config, "architectures"))));
+    put_text(b, "task", natural_task(d));
+    put_int(b, "hidden_size", s->hidden_size);
+    put_int(b, "num_hidden_layers", s->layers);
+    put_int(b, "vocab_size", s->vocab_size);
+    put_bool(b, "sentence_transformers", d->has_modules);
+    put_modules(b, d);
+    put_names(b, d);
+}
+
 rkf_status rkf_model_describe(const rkf_model *m, char **json, rkf_error *err)
 {
     if (!m || !json)
         return rkf_fail(err, RKF_INVALID, "rkf_model_describe needs a model and a place for the text");
-    const struct model_dir *d = m->dir;
-    const struct encoder_spec *s = &d->spec;
-    yyjson_val *config = d->config_doc ? yyjson_doc_get_root(d->config_doc) : NULL;
     const struct pool_options po = { .pooling = -1, .normalize = -1 };
     struct buf b;
     buf_init(&b, DOCUMENT_MAX);
     buf_putc(&b, '{');
     put_text(&b, "name", m->name);
     put_text(&b, "path", m->path);
-    put_text(&b, "model_type", yyjson_get_str(yyjson_obj_get(config, "model_type")));
-    put_text(&b, "architecture", yyjson_get_str(yyjson_arr_get_first(yyjson_obj_get(config, "architectures"))));
-    put_text(&b, "task", natural_task(d));
-    put_int(&b, "hidden_size", s->hidden_size);
-    put_int(&b, "num_hidden_layers", s->layers);
-    put_int(&b, "vocab_size", s->vocab_size);
+    put_facts(&b, m->dir);
     put_int(&b, "embedding_dimension", pooler_width(m->pooler, &po));
     put_int(&b, "max_length", m->max_length);
     put_int(&b, "batch_tokens", m->batch_tokens);
     put_int(&b, "weight_bytes", (int64_t)m->body->ops->limits(m->body).bytes);
-    put_bool(&b, "sentence_transformers", d->has_modules);
-    put_modules(&b, d);
-    put_names(&b, m);
     put_place(&b, m);
     buf_putc(&b, '}');
     return take(&b, json, err);
+}
+
+/* ---- a model that is not loaded, or a .rknn file */
+
+static void put_weights(struct buf *b, const struct weights *w)
+{
+    int64_t parameters = 0, by_type[DTYPE_COUNT] = { 0 };
+    for (uint32_t i = 0; i < weights_count(w); i++) {
+        const struct tensor *t = weights_at(w, i);
+        int64_t n = 1;
+        for (uint32_t k = 0; k < t->ndim; k++)
+            n *= (int64_t)t->shape[k];
+        parameters += n;
+        by_type[t->type] += n;
+    }
+    put_int(b, "tensors", weights_count(w));
+    put_int(b, "parameters", parameters);
+    put_int(b, "file_bytes", (int64_t)weights_bytes(w));
+    put_key(b, "parameters_by_dtype");
+    buf_putc(b, '{');
+    for (int t = 0; t < DTYPE_COUNT; t++)
+        if (by_type[t])
+            put_int(b, dtype_name((enum dtype)t), by_type[t]);
+    buf_putc(b, '}');
+}
+
+static rkf_status put_rknn_files(struct buf *b, const struct model_dir *d, rkf_error *err)
+{
+    put_key(b, "rknn_files");
+    buf_putc(b, '[');
+    for (uint32_t i = 0; i < d->n_rknn_files; i++) {
+        char path[4096];
+        struct buf one;
+        if (i)
+            buf_putc(b, ',');
+        buf_init(&one, DOCUMENT_MAX);
+        rkf_error why;
+        rkf_status rc = path_join(path, sizeof path, d->path, d->rknn_files[i])
+                            ? rknn_file_describe(path, &one, &why)
+                            : rkf_fail(&why, RKF_INVALID, "the path is too long");
+        if (rc == RKF_NO_MEMORY) {
+            buf_free(&one);
+            return rkf_fail(err, rc, "%.400s", why.message);
+        }
+        if (rc) { /* a broken file is part of the answer */
+            buf_puts(b, "{");
+            put_text(b, "path", d->rknn_files[i]);
+            put_text(b, "error", why.message);
+            buf_putc(b, '}');
+        } else {
+            buf_append(b, one.p, one.len);
+        }
+        buf_free(&one);
+    }
+    buf_putc(b, ']');
+    return RKF_OK;
+}
+
+static rkf_status inspect_dir(const char *path, struct buf *b, rkf_error *err)
+{
+    struct model_dir *d = NULL;
+    struct weights *w = NULL;
+    rkf_status rc = model_dir_open(path, NULL, &d, err);
+    if (rc)
+        return rc;
+    buf_putc(b, '{');
+    put_text(b, "path", d->path);
+    put_facts(b, d);
+    put_int(b, "max_positions", d->spec.max_positions);
+    if (d->has_weights && !(rc = weights_open(d->path, &w, err))) {
+        put_weights(b, w);
+        weights_close(w);
+    }
+    if (!rc)
+        rc = put_rknn_files(b, d, err);
+    buf_putc(b, '}');
+    model_dir_close(d);
+    return rc;
+}
+
+rkf_status rkf_inspect(const char *path, char **json, rkf_error *err)
+{
+    char dir[4096];
+    struct buf b;
+    if (!path || !json)
+        return rkf_fail(err, RKF_INVALID, "rkf_inspect needs a path and a place for the text");
+    buf_init(&b, DOCUMENT_MAX);
+    size_t n = strlen(path);
+    bool rknn = n > 5 && !strcmp(path + n - 5, ".rknn");
+    rkf_status rc = rknn ? rknn_file_describe(path, &b, err) : model_locate(path, NULL, dir, sizeof dir, err);
+    if (!rc && !rknn)
+        rc = inspect_dir(dir, &b, err);
+    if (!rc)
+        rc = take(&b, json, err);
+    buf_free(&b);
+    return rc;
 }
 
 /* ---- what is going on */

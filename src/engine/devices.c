@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rkf_devices and rkf_inspect: what there is, without opening anything that needs an NPU. */
+/* rkf_devices: what there is, without opening anything that needs an NPU. */
 #include "engine/engine.h"
 
 #include "base/buf.h"

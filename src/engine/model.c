@@ -172,6 +172,8 @@ static rkf_status load(struct rkf_model *m, const rkf_model_options *o, rkf_erro
     rkf_status rc = load_names(m, o, err);
     if (!rc)
         rc = model_dir_open(m->path, o->subfolder, &m->dir, err);
+    if (!rc && m->dir->spec_error.status)
+        rc = rkf_fail(err, m->dir->spec_error.status, "%.480s", m->dir->spec_error.message);
     if (!rc)
         rc = tokenizer_open(m->dir->path, &m->tokenizer, err);
     if (!rc)
