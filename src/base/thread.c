@@ -149,8 +149,8 @@ static rkf_status start_worker(struct team *t, int index, const int *cpus, rkf_e
         CPU_SET(cpus[index], &set);
         pthread_setaffinity_np(w->thread, sizeof set, &set); /* a wish: a changed cpuset only costs speed */
     }
-    char name[16];
-    snprintf(name, sizeof name, "rkf-team-%d", index & 1023);
+    char name[32]; /* the kernel takes 15 characters: index is below 1024 */
+    snprintf(name, sizeof name, "rkf-team-%d", index);
     pthread_setname_np(w->thread, name);
     return RKF_OK;
 }

@@ -86,8 +86,10 @@ static rkf_status runner_start(struct lane *l, struct runner *r, rkf_error *err)
 rkf_status pool_lane(struct pool *p, uint8_t cores, struct lane **out, rkf_error *err)
 {
     struct lane *l = &p->lane[cores & (LANE_SETS - 1)];
-    l->pool = p;
-    l->cores = cores;
+    if (!l->n_runners) { /* runners read these without the lock */
+        l->pool = p;
+        l->cores = cores;
+    }
     uint32_t want = p->device->exec_depth ? p->device->exec_depth : 1;
     while (l->n_runners < want && l->n_runners < MAX_EXECS) {
         rkf_status rc = runner_start(l, &l->runner[l->n_runners], err);

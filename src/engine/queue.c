@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-enum { QUEUE_LIMIT = 65536 };
-
 void queue_init(rkf_runtime *rt)
 {
     pthread_condattr_t attr; /* deadlines are on the monotonic clock */
@@ -16,8 +14,6 @@ void queue_init(rkf_runtime *rt)
     pthread_cond_init(&rt->ended, NULL);
     pthread_cond_init(&rt->keeper_wake, &attr);
     pthread_condattr_destroy(&attr);
-    if (rt->options.queue_limit <= 0)
-        rt->options.queue_limit = QUEUE_LIMIT;
 }
 
 /* ---- jobs in and out */

@@ -27,6 +27,8 @@ static rkf_status copy_options(rkf_runtime *rt, const rkf_runtime_options *in, r
     for (uint32_t i = 0; (p = option_strings(&rt->options, i)) && (from = option_strings(&o, i)); i++)
         if (*from && !(*p = mem_strdup(*from)))
             return rkf_fail_memory(err, strlen(*from), "an option");
+    if (rt->options.queue_limit <= 0)
+        rt->options.queue_limit = 65536; /* as rkformer.h says */
     rt->log = (struct logger){ o.log, o.log_cookie, o.log_level };
     return RKF_OK;
 }

@@ -510,7 +510,7 @@ uint32_t spec_layer_set(const struct encoder_spec *spec, uint32_t layer)
 bool arch_weight_name(const struct encoder_spec *spec, const struct weight_names *names, const char *prefix,
                       enum weight_role role, uint32_t set, char *buf, size_t cap)
 {
-    const char *p = names->name[role];
+    const char *p = role < WEIGHT_ROLES ? names->name[role] : NULL; /* WEIGHT_ROLES: no such weight anywhere */
     uint32_t per = spec->layer_groups ? spec->group_layers : 1;
     if (!p)
         return false;

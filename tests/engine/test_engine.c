@@ -189,7 +189,8 @@ static void *call_many(void *arg)
         rkf_request rq = request_of(RKF_TASK_EMBED, in, n);
         rkf_result *r = NULL;
         if (rkf_run(c->model, &rq, &r, &err)) {
-            c->wrong++;
+            if (!c->wrong++)
+                print_error("%s\n", err.message);
             continue;
         }
         for (size_t k = 0; k < n; k++) {
