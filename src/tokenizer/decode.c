@@ -301,15 +301,11 @@ static void collect(const struct tokenizer *t, const int32_t *ids, size_t n, boo
     }
 }
 
-rkf_status tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n, bool skip_special_tokens,
-                            struct buf *out, rkf_error *err)
+/* Runs list[0] through the decoders and appends what comes out; frees both lists. */
+static rkf_status decode_strings(const struct tokenizer *t, struct strings list[2], struct buf *out, rkf_error *err)
 {
-    struct strings list[2] = { { .n = 0 }, { .n = 0 } };
     rkf_status rc = RKF_OK;
     unsigned cur = 0;
-    buf_init(&list[0].text, MAX_DECODED);
-    buf_init(&list[1].text, MAX_DECODED);
-    collect(t, ids, n, skip_special_tokens, &list[0]);
     for (uint32_t i = 0; i < t->n_decoders && !rc; i++) {
         strings_begin(&list[!cur]);
         rc = run_decoder(&t->decoders[i], &list[cur], &list[!cur], err);
@@ -330,4 +326,27 @@ rkf_status tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_
         mem_free(list[i].ends);
     }
     return rc;
+}
+
+rkf_status tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n, bool skip_special_tokens,
+                            struct buf *out, rkf_error *err)
+{
+    struct strings list[2] = { { .n = 0 }, { .n = 0 } };
+    buf_init(&list[0].text, MAX_DECODED);
+    buf_init(&list[1].text, MAX_DECODED);
+    collect(t, ids, n, skip_special_tokens, &list[0]);
+    return decode_strings(t, list, out, err);
+}
+
+rkf_status tokenizer_decode_pieces(const struct tokenizer *t, const rkf_str *pieces, size_t n, struct buf *out,
+                                   rkf_error *err)
+{
+    struct strings list[2] = { { .n = 0 }, { .n = 0 } };
+    buf_init(&list[0].text, MAX_DECODED);
+    buf_init(&list[1].text, MAX_DECODED);
+    for (size_t i = 0; i < n; i++) {
+        buf_append(&list[0].text, pieces[i].ptr, pieces[i].len);
+        strings_end(&list[0]);
+    }
+    return decode_strings(t, list, out, err);
 }

@@ -115,7 +115,7 @@ rkf_status tokenizer_scratch_create(struct tokenizer_scratch **out, rkf_error *e
 static void drop(void *p, size_t *cap, size_t keep)
 {
     void **q = p;
-    if (*cap > keep) {
+    if (*cap > keep || !keep) { /* keep 0: also what a failed growth left with a capacity of 0 */
         mem_free(*q);
         *q = NULL;
         *cap = 0;
