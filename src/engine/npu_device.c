@@ -29,6 +29,6 @@ rkf_status npu_device_describe(rkf_runtime *rt, const char *wish, bool required,
         return rkf_fail(err, RKF_UNAVAILABLE, "this machine has no NPU that can be used");
     buf_puts(b, "{\"platform\":");
     json_put_str(b, rt->platform->name, strlen(rt->platform->name));
-    buf_puts(b, ",\"device\":\"cpu\"");
+    buf_puts(b, ",\"virtual\":true,\"device\":\"cpu\"");
     return RKF_OK;
 }
