@@ -197,6 +197,8 @@ static rkf_status project(const struct head *h, struct exec *x, struct view in, 
             return rkf_fail_memory(err, (size_t)in.rows * h->dense->out * sizeof(float), "a head");
         rc = l->apply(x, h->dense, in, &first, middle, err);
         in = middle;
+    } else if (h->spec.head_act != ACT_NONE && !h->spec.head_dense && arch_head(&h->spec)->dense) {
+        rc = x->device->cpu->activate(x, h->spec.head_act, in, in, err); /* pooled rows: our own copy */
     }
     return rc ? rc : l->apply(x, h->out, in, &plain, y, err);
 }

@@ -85,8 +85,6 @@ static rkf_status read_heads(const struct reader *r, struct encoder_spec *s)
     rkf_status rc = RKF_OK;
     if (r->arch->head_dim_free)
         rc = read_u32(r, "head_dim", 1, 1 << 12, 0, &head_dim);
-    if (!rc && r->arch->position == POSITION_DISENTANGLED)
-        rc = read_u32(r, "attention_head_size", 1, 1 << 12, 0, &head_dim);
     s->kv_heads = s->heads;
     if (!rc && r->arch->norm_kind == NORM_RMS)
         rc = read_u32(r, "num_key_value_heads", 1, 1 << 12, s->heads, &s->kv_heads);
@@ -96,6 +94,13 @@ static rkf_status read_heads(const struct reader *r, struct encoder_spec *s)
         return rkf_fail(r->err, RKF_FORMAT, "%s: hidden size %u is not a multiple of %u attention heads", r->what,
                         s->hidden_size, s->heads);
     s->head_dim = head_dim ? head_dim : s->hidden_size / s->heads;
+    if (r->arch->position == POSITION_DISENTANGLED) { /* the reference cannot run any other */
+        rc = read_u32(r, "attention_head_size", 1, 1 << 12, s->head_dim, &head_dim);
+        if (!rc && head_dim != s->head_dim)
+            rc = unsupported(r, "attention_head_size", "another size than hidden_size / num_attention_heads");
+        if (rc)
+            return rc;
+    }
     if ((uint64_t)s->head_dim * s->heads > 1 << 16)
         return rkf_fail(r->err, RKF_FORMAT, "%s: %u attention heads of %u columns are too many", r->what, s->heads,
                         s->head_dim);
