@@ -4,7 +4,7 @@
 set -eu -o pipefail
 cd "$(dirname "$0")/.."
 echo "== valgrind"
-model=tests/data/models/bert-embed
+model=tests/data/models/trained/bert-embed
 for threads in 1 2; do
     valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=definite,indirect,possible \
         --errors-for-leak-kinds=definite,indirect,possible \

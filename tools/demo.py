@@ -55,7 +55,7 @@ def show_place(devices):
     print(f"\nWhere it ran: platform {platform}{kind}, device {device}")
     if device == "cpu":
         print(f"  cores: {cpu['threads']} CPU threads, {cpu['isa']} kernels")
-        masks = [lane["core_mask"] for lane in cpu["lanes"]]
+        masks = [lane["core_mask"] for lane in devices["lanes"]]
     else:
         print(f"  cores: {npu['cores']} NPU cores, beside {cpu['threads']} CPU threads")
         masks = npu["core_masks"]
