@@ -71,3 +71,41 @@ size_t type_bits(int type)
     static const uint8_t bits[SIM_TYPE_COUNT] = { 32, 16, 8, 8, 16, 16, 32, 32, 64, 8, 4, 16 };
     return type >= 0 && type < SIM_TYPE_COUNT ? bits[type] : 0;
 }
+
+float half_to_float(uint16_t h)
+{
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, e = h >> 10 & 31, m = h & 1023;
+    union {
+        uint32_t u;
+        float f;
+    } v;
+    if (e == 0) {
+        v.f = (float)m * 0x1p-24f; /* subnormal: exact */
+        v.u |= sign;
+    } else if (e == 31) {
+        v.u = sign | 0x7f800000 | m << 13;
+    } else {
+        v.u = sign | (e + 112) << 23 | m << 13;
+    }
+    return v.f;
+}
+
+uint16_t float_to_half(float f)
+{
+    union {
+        float f;
+        uint32_t u;
+    } v = { f };
+    uint16_t sign = (uint16_t)(v.u >> 16 & 0x8000);
+    v.u &= 0x7fffffff;
+    if (v.u > 0x7f800000)
+        return sign | 0x7e00;
+    if (v.u >= 0x47800000) /* 65536 and more */
+        return sign | 0x7c00;
+    if (v.u < 0x38800000) { /* below 2^-14: adding 0.5 shifts the subnormal's bits to the bottom, rounded by the FPU */
+        v.f += 0.5f;
+        return sign | (uint16_t)(v.u - 0x3f000000);
+    }
+    v.u += 0xfff + (v.u >> 13 & 1);
+    return sign | (uint16_t)((v.u - 0x38000000) >> 13);
+}

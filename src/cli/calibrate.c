@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/calibrate.h"
 #include "base/mem.h"
-#include "cli/console.h"
 #include "cli/record.h"
 
 #include <math.h>
@@ -51,16 +50,17 @@ rkf_status calibration_add(struct calibration *c, const rkf_tensor *row, int64_t
     return RKF_OK;
 }
 
-/* Cut towards zero, as NumPy's astype does; a dimension that never varies has no step and becomes 0. */
+/* 255 steps from the lowest to the highest; a dimension that never varies stays at the lowest. */
 static void quantise(const struct calibration *c, const float *row, void *out)
 {
     for (size_t i = 0; i < c->dim; i++) {
         float step = (c->range[c->dim + i] - c->range[i]) / 255;
-        float q = step > 0 ? (row[i] - c->range[i]) / step : 0;
+        float q = floorf((row[i] - c->range[i]) / (step > 0 ? step : 1));
+        int level = (int)fminf(fmaxf(q, 0), 255);
         if (c->precision == RKF_UINT8)
-            ((uint8_t *)out)[i] = (uint8_t)fminf(q, 255);
+            ((uint8_t *)out)[i] = (uint8_t)level;
         else
-            ((int8_t *)out)[i] = step > 0 ? (int8_t)fminf(q - 128, 127) : 0;
+            ((int8_t *)out)[i] = (int8_t)(level - 128);
     }
 }
 
@@ -71,8 +71,6 @@ rkf_status calibration_write(struct calibration *c, calibration_put *put, void *
     float *row = mem_array(c->dim + 1, sizeof *row);
     void *small = mem_alloc(c->dim + 1);
     rkf_tensor t = { small, c->precision == RKF_UINT8 ? RKF_U8 : RKF_I8, 1, { (int64_t)c->dim } };
-    if (c->rows && c->rows < ENOUGH)
-        console_log(NULL, RKF_LOG_WARN, "int8 and uint8 ranges come from fewer than 100 texts: give more of them");
     if (!row || !small)
         rc = rkf_fail_memory(err, c->dim * sizeof *row, "a row");
     if (!rc && (fflush(c->spool) || fseek(c->spool, 0, SEEK_SET)))
@@ -92,6 +90,11 @@ rkf_status calibration_write(struct calibration *c, calibration_put *put, void *
     mem_free(row);
     mem_free(small);
     return rc;
+}
+
+bool calibration_poor(const struct calibration *c)
+{
+    return c->rows > 0 && c->rows < ENOUGH;
 }
 
 void calibration_close(struct calibration *c)

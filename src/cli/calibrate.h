@@ -24,9 +24,10 @@ typedef rkf_status calibration_put(void *cookie, uint64_t index, const rkf_tenso
 /* Takes over int8 and uint8: the model is then asked for *precision = float32. Other precisions pass. */
 rkf_status calibration_open(struct calibration *c, rkf_precision *precision, rkf_error *err) MUST_CHECK;
 rkf_status calibration_add(struct calibration *c, const rkf_tensor *row, int64_t truncated, rkf_error *err) MUST_CHECK;
-/* Gives every row, quantised, to put. */
+/* Gives every row, quantised, to put. Few texts make poor ranges: calibration_poor tells. */
 rkf_status calibration_write(struct calibration *c, calibration_put *put, void *cookie, struct output *to,
                              rkf_error *err) MUST_CHECK;
+bool calibration_poor(const struct calibration *c);
 void calibration_close(struct calibration *c);
 
 #endif

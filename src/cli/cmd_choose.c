@@ -35,21 +35,29 @@ static rkf_status read_choices(struct input *in, struct choices *c, rkf_error *e
 
 static void put_answer(struct buf *b, const rkf_result *result)
 {
-    size_t n, best = 0;
-    const rkf_label *scores = rkf_result_labels(result, 0, &n);
-    for (size_t i = 1; i < n; i++)
-        if (scores[i].score > scores[best].score)
-            best = i;
-    buf_puts(b, "{\"choice\":");
-    record_put_int(b, n ? scores[best].id : 0);
-    buf_puts(b, ",\"scores\":[");
+    size_t n = rkf_result_count(result), best = 0;
+    float highest = -1;
+    struct buf scores;
+    buf_init(&scores, MOST_CHOICES * 32);
     for (size_t i = 0; i < n; i++) {
-        if (i)
-            buf_putc(b, ',');
-        json_put_f32(b, scores[i].score);
+        size_t one;
+        const rkf_label *label = rkf_result_labels(result, i, &one);
+        float score = one ? label->score : 0;
+        if (score > highest) {
+            highest = score;
+            best = i;
+        }
+        buf_puts(&scores, i ? "," : "");
+        json_put_f32(&scores, score);
     }
+    b->failed = b->failed || scores.failed;
+    buf_puts(b, "{\"choice\":");
+    record_put_int(b, (int64_t)best);
+    buf_puts(b, ",\"scores\":[");
+    buf_append(b, scores.p, scores.len);
     buf_putc(b, ']');
     record_end(b, record_truncated(result));
+    buf_free(&scores);
 }
 
 static rkf_status answer(struct options *o, const struct choices *c, struct output *out, rkf_error *err)

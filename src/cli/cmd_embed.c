@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rkformer embed: one embedding per text, as JSON lines, a NumPy file or raw rows. */
 #include "cli/calibrate.h"
+#include "cli/console.h"
 #include "cli/record.h"
 #include "cli/stream.h"
 
@@ -118,11 +119,12 @@ static rkf_status start(void *cookie, rkf_model *model, struct output *to, rkf_e
     struct embed *e = cookie;
     char header[NPY_HEADER];
     (void)model;
-    if (e->options->format == FORMAT_NPY) {
-        make_npy_header(e, header);
-        buf_append(&to->text, header, NPY_HEADER);
-    }
-    (void)err;
+    if (e->options->format != FORMAT_NPY)
+        return RKF_OK;
+    if (!output_can_patch(to))
+        return rkf_fail(err, RKF_INVALID, "%s cannot hold an npy file: give a regular file", e->options->output);
+    make_npy_header(e, header);
+    buf_append(&to->text, header, NPY_HEADER);
     return RKF_OK;
 }
 
@@ -132,6 +134,8 @@ static rkf_status finish(void *cookie, rkf_model *model, struct output *to, rkf_
     char header[NPY_HEADER];
     rkf_status rc = RKF_OK;
     (void)model;
+    if (calibration_poor(&e->calibration) && e->options->runtime.log_level >= RKF_LOG_WARN)
+        console_log(NULL, RKF_LOG_WARN, "the ranges of int8 and uint8 come from fewer than 100 texts: give more");
     if (e->calibration.spool)
         rc = calibration_write(&e->calibration, put, e, to, err);
     if (!rc && e->options->format == FORMAT_NPY) {

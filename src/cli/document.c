@@ -150,7 +150,7 @@ static void put_member(struct buf *b, const char *key, yyjson_val *v, int indent
     size_t from = b->len;
     buf_printf(b, "%*s", indent, "");
     put_key(b, key);
-    buf_puts(b, ": ");
+    buf_putc(b, ':');
     if (is_plain(v) || short_list || !yyjson_get_len(v)) {
         pad(b, from, (size_t)indent + KEY_WIDTH, false);
         if (short_list)

@@ -4,7 +4,6 @@
 #include "cli/console.h"
 #include "cli/output.h"
 
-#include <signal.h>
 #include <string.h>
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
@@ -54,7 +53,7 @@ int main(int argc, char **argv)
     rkf_error err = { RKF_OK, "" };
     const char *first = argc > 1 ? argv[1] : NULL;
     rkf_status rc;
-    signal(SIGPIPE, SIG_IGN);
+    output_watch_signals();
     if (!first)
         rc = rkf_fail(&err, RKF_INVALID, "no command: try rkformer embed -m MODEL 'some text', or rkformer --help");
     else if (!strcmp(first, "--help") || !strcmp(first, "-h"))

@@ -148,7 +148,7 @@ const struct option option_table[] = {
       "the empty answer may win" },
     { "stride", 0, OPTION_INT, FOR_EMBED | FOR_NER | FOR_QA, AT(request.stride), 1, INT32_MAX, NULL, "TOKENS",
       "overlap of the windows of a long text (the task's default)" },
-    { "targets", 0, OPTION_LIST, FOR_FILL_MASK, AT(labels), 0, 0, NULL, "A,B,...", "only these words may fill the mask" },
+    { "targets", 0, OPTION_LIST, FOR_FILL_MASK, AT(labels), 1, 0, NULL, "A,B,...", "only these words may fill the mask; spaces count" },
     { "logits", 0, OPTION_FLAG, FOR_HIDDEN, AT(logits), 0, 0, NULL, NULL,
       "the raw output of the model's head instead of the last hidden state" },
     { "no-special-tokens", 0, OPTION_FLAG, FOR_TOKENIZE, AT(no_special_tokens), 0, 0, NULL, NULL,
@@ -346,6 +346,7 @@ static rkf_status set_seconds(const struct place *at, const char *value, int64_t
 static rkf_status set_list(const struct place *at, const char *value, struct str_list *to, rkf_error *err)
 {
     size_t n = 1;
+    bool trim = !at->opt->lo;
     if (to->from_env && !at->from_env)
         to->n = 0;
     to->from_env = at->from_env;
@@ -359,9 +360,9 @@ static rkf_status set_list(const struct place *at, const char *value, struct str
         size_t len = strcspn(value, ",");
         const char *text = value;
         value += len + 1;
-        while (len && isspace((unsigned char)*text))
-            text++, len--;
-        while (len && isspace((unsigned char)text[len - 1]))
+        for (; trim && len && isspace((unsigned char)*text); len--)
+            text++;
+        while (trim && len && isspace((unsigned char)text[len - 1]))
             len--;
         if (len)
             to->p[to->n++] = (rkf_str){ text, len };

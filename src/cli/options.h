@@ -43,7 +43,7 @@ enum option_kind {
     OPTION_SWITCH,  /* rkf_switch: --name, --no-name */
     OPTION_SET,     /* int, set to lo */
     OPTION_CHOICE,  /* int, one of choices */
-    OPTION_LIST,    /* struct str_list: comma-separated, adds up */
+    OPTION_LIST,    /* struct str_list: comma-separated, adds up; lo: spaces around the commas count */
 };
 
 struct choice {

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -24,14 +25,33 @@ static void on_signal(int sig)
     raise(sig);
 }
 
-static void watch_signals(const char *path)
+/* Weights are mapped: pages of a file that was cut short in the meantime are gone, and touching them ends here. */
+static void on_bus_error(int sig)
+{
+    static const char text[] =
+        "rkformer: a model file was cut short while it was in use: leave model folders as they are "
+        "while rkformer runs\n";
+    static volatile sig_atomic_t told; /* several threads may meet it at once */
+    (void)sig;
+    if (told++)
+        for (;;)
+            pause();
+    if (doomed[0])
+        unlink(doomed);
+    if (write(STDERR_FILENO, text, sizeof text - 1) < 0)
+        _exit(EXIT_FAILURE);
+    _exit(EXIT_FAILURE);
+}
+
+void output_watch_signals(void)
 {
     static const int deadly[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
-    if (!path || strlen(path) >= sizeof doomed)
-        return;
-    strcpy(doomed, path);
+    const struct sigaction sa = { .sa_handler = on_signal }, bus = { .sa_handler = on_bus_error };
+    signal(SIGPIPE, SIG_IGN); /* writing tells */
+    signal(SIGXFSZ, SIG_IGN);
+    sigaction(SIGBUS, &bus, NULL);
     for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++) {
-        struct sigaction old, sa = { .sa_handler = on_signal };
+        struct sigaction old;
         if (sigaction(deadly[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN) /* nohup stays nohup */
             sigaction(deadly[i], &sa, NULL);
     }
@@ -46,7 +66,8 @@ rkf_status output_open(const char *path, struct output *out, rkf_error *err)
         rkf_status rc = file_out_open(path, &o.file, err);
         if (rc)
             return rc;
-        watch_signals(o.file.tmp);
+        if (o.file.tmp && strlen(o.file.tmp) < sizeof doomed)
+            strcpy(doomed, o.file.tmp);
     }
     buf_init(&o.text, SIZE_MAX / 4);
     *out = o;
@@ -88,6 +109,11 @@ rkf_status output_flush(struct output *out, rkf_error *err)
 rkf_status output_spill(struct output *out, rkf_error *err)
 {
     return out->text.len < SPILL && !out->text.failed ? RKF_OK : output_flush(out, err);
+}
+
+bool output_can_patch(const struct output *out)
+{
+    return output_is_file(out) && lseek(out->file.fd, 0, SEEK_CUR) >= 0;
 }
 
 rkf_status output_patch(struct output *out, const void *p, size_t n, rkf_error *err)

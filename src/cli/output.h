@@ -16,12 +16,16 @@ struct output {
     struct file_out file; /* fd -1: standard output */
 };
 
+/* Once, at the start: signals that end the process clean up first; a closed pipe and a full file are errors of write.
+ */
+void output_watch_signals(void);
 /* path NULL or "-": standard output. Fails early where the file cannot be written. */
 rkf_status output_open(const char *path, struct output *out, rkf_error *err) MUST_CHECK;
 bool output_is_file(const struct output *out);
 rkf_status output_flush(struct output *out, rkf_error *err) MUST_CHECK;
 /* Flushes once a good deal has come together: for long records, in between. */
 rkf_status output_spill(struct output *out, rkf_error *err) MUST_CHECK;
+bool output_can_patch(const struct output *out); /* a file that is no pipe */
 /* Overwrites bytes at the beginning of the file (headers that hold counts). */
 rkf_status output_patch(struct output *out, const void *p, size_t n, rkf_error *err) MUST_CHECK;
 /* Flushes and, for a file, puts it in place. Ends out if it succeeds. */

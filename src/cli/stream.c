@@ -175,9 +175,11 @@ static void start(struct stream *s, struct slot *slot)
         rc = job->answer(job->cookie, &request, &slot->result, &slot->err);
         s->done++; /* nothing else runs */
     } else if (!rc) {
-        for (uint64_t seen = count_done(s); (rc = submit(s, slot, &request)) == RKF_BUSY && any_running(s);
-             seen = count_done(s))
-            wait_change(s, seen);
+        uint64_t seen = count_done(s);
+        while ((rc = submit(s, slot, &request)) == RKF_BUSY && (any_running(s) || count_done(s) != seen)) {
+            wait_change(s, seen); /* somebody else fills the queue, or we do */
+            seen = count_done(s);
+        }
     }
     if (rc)
         slot->status = rc;

@@ -123,14 +123,6 @@ static rkf_status keep_all(struct job *job, const struct batch *sub, const struc
     return rc;
 }
 
-static bool modules_normalize(const struct model_dir *d)
-{
-    for (uint32_t i = 0; i < d->n_modules; i++)
-        if (d->modules[i].kind == MODULE_NORMALIZE)
-            return true;
-    return false;
-}
-
 static rkf_status collect_pooled(struct job *job, struct exec *x, const struct batch *sub, const struct rows *rows,
                                  uint32_t first, rkf_error *err)
 {
@@ -145,10 +137,10 @@ static rkf_status collect_pooled(struct job *job, struct exec *x, const struct b
             return rkf_fail_memory(err, sub->n_seqs * sizeof *skip, "a batch");
     for (uint32_t i = 0; skip && i < sub->n_seqs; i++)
         skip[i] = job->items[first + i].skip;
-    /* windows are normalised after they have been put together */
-    bool normalize = rq->normalize == RKF_DEFAULT ? modules_normalize(job->model->dir) : rq->normalize == RKF_ON;
-    struct pool_options po = { .pooling = (int)rq->pooling - 1,
-                               .normalize = rq->chunk != RKF_ON && normalize,
+    int normalize = rq->normalize == RKF_DEFAULT ? -1 : rq->normalize == RKF_ON;
+    struct pool_options po = { .pooling = (int)rq->pooling -
+                                          1, /* windows are normalised when they have come together */
+                               .normalize = rq->chunk == RKF_ON ? 0 : normalize,
                                .truncate_dim = (uint32_t)rq->truncate_dim,
                                .skip = skip };
     return pooler_run(job->model->pooler, x, sub, rows, &po, out, err);

@@ -102,6 +102,10 @@ static void lists_add_up(void **state)
     assert_memory_equal(o.labels.p[1].ptr, "politics", 8);
     assert_memory_equal(o.labels.p[2].ptr, "art", 3);
     options_free(&o);
+    assert_int_equal(PARSE("fill-mask", &o, NULL, "--targets", " Paris,Oslo"), RKF_OK); /* a space is part of a token */
+    assert_int_equal(o.labels.n, 2);
+    assert_int_equal(o.labels.p[0].len, 6);
+    options_free(&o);
 }
 
 static void environment_comes_second(void **state)
