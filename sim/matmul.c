@@ -409,7 +409,9 @@ int rknn_matmul_run(rknn_context ctx)
             r = p->result;
         if (r) /* whatever was in C is no result: NaN */
             memset(p->c, 0xff, p->c_bytes);
+        sim_lock();
         c->run_us = (sim_now_ns() - begin) / 1000;
+        sim_unlock();
     }
     sim_lock();
     for (int i = 0; i < 3; i++)

@@ -11,6 +11,7 @@
 #define RKNNSIM_SIM_H
 
 #include "abi.h"
+#include "half.h"
 #include "rknnsim.h"
 
 #include <pthread.h>
@@ -156,10 +157,7 @@ double cost_submit(void);
 double cost_matmul(uint32_t m, uint32_t k, uint32_t n, int type, bool native);
 double cost_stream(uint64_t bytes);
 
-/* ---- numbers */
-float half_to_float(uint16_t h);
-uint16_t float_to_half(float f); /* nearest even */
-size_t type_bits(int type);
+size_t type_bits(int type); /* of an element */
 
 /* ---- native layouts; index of an element in the native order */
 struct tile {
