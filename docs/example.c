@@ -70,8 +70,9 @@ int main(int argc, char **argv)
     if (rkf_run(model, &request, &result, &err))
         goto fail;
 
+    /* These two cannot fail: the task is EMBED, and RKF_ALL is always there. */
     if (rkf_result_tensor(result, RKF_ALL, &embeddings) || rkf_result_info(result, RKF_ALL, &info))
-        goto fail; /* cannot be: the task is EMBED and RKF_ALL is always there */
+        goto fail;
     const float *rows = embeddings.data; /* [N, dim] f32 */
     int64_t dim = embeddings.shape[1];
     for (int i = 0; i < N; i++) {

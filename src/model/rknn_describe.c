@@ -83,25 +83,31 @@ static void warn(struct buf *b, const char *text)
     json_put_str(b, text, strlen(text));
 }
 
+/* "; it has 'a', 'b'": the entries that there are. */
+static void put_entries(struct buf *b, yyjson_val *blocks)
+{
+    yyjson_val *key, *v;
+    size_t i, n;
+    if (!yyjson_obj_size(blocks)) /* the loop below is not for NULL */
+        return;
+    yyjson_obj_foreach(blocks, i, n, key, v) buf_printf(b, "%s '%s'", i ? "," : "; it has", yyjson_get_str(key));
+}
+
 static void warn_config(struct buf *b, const struct rknn_file *f)
 {
-    char text[600];
-    yyjson_val *blocks = yyjson_obj_get(yyjson_doc_get_root(f->config), "rknn"), *key, *v;
-    size_t i, n;
+    struct buf text;
     if (f->config_trouble) {
         warn(b, f->config_trouble);
     } else if (!f->config) {
         warn(b, "there is no config.json beside the file or one directory up: batch size and length are known from its "
                 "shapes only");
     } else {
-        int at = snprintf(text, sizeof text, "config.json has no \"rknn\" entry '%s'", f->key);
-        yyjson_obj_foreach(blocks, i, n, key, v)
-        {
-            if (at > 0 && (size_t)at < sizeof text)
-                at += snprintf(text + at, sizeof text - (size_t)at, "%s '%s'", i ? "," : "; it has",
-                               yyjson_get_str(key));
-        }
-        warn(b, text);
+        buf_init(&text, 1 << 16);
+        buf_printf(&text, "config.json has no \"rknn\" entry '%s'", f->key);
+        put_entries(&text, yyjson_obj_get(yyjson_doc_get_root(f->config), "rknn"));
+        if (text.p)
+            warn(b, text.p);
+        buf_free(&text);
     }
 }
 
