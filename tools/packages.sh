@@ -15,6 +15,7 @@ build | ninja-build             | command -v ninja
 build | pkg-config              | command -v pkg-config
 build | libonig-dev             | pkg-config --exists oniguruma
 build | libmicrohttpd-dev       | pkg-config --exists libmicrohttpd
+build | libyaml-dev             | pkg-config --exists yaml-0.1
 build | libcurl4-openssl-dev    | pkg-config --exists libcurl
 build | libncurses-dev          | pkg-config --exists ncursesw
 build | python3                 | command -v python3

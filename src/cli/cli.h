@@ -26,6 +26,7 @@
     X(devices)                                                                                                         \
     X(inspect)                                                                                                         \
     X(bench)                                                                                                           \
+    X(serve)                                                                                                           \
     X(env)                                                                                                             \
     X(help)                                                                                                            \
     X(completion)

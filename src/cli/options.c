@@ -163,6 +163,55 @@ const struct option option_table[] = {
     { "markdown", 0, OPTION_FLAG, FOR_HELP, AT(markdown), 0, 0, NULL, NULL, "all of it as Markdown: docs/cli.md" },
     { "json", 0, OPTION_FLAG, TAKES_JSON, AT(json), 0, 0, NULL, NULL, "one JSON document, for programs" },
 
+    /* serve */
+    { "model", 'm', OPTION_SETTING, FOR_SERVE, AT(settings), 0, 0, NULL, "[NAME=]MODEL[,KEY=VALUE...]",
+      "a model to serve, several times: KEY is mask, device, dtype, exclusive, priority, max-length, limit, ..." },
+    { "config", 0, OPTION_TEXT, FOR_SERVE, AT(config), 0, 0, NULL, "FILE",
+      "read models and settings from a YAML file; what the command line says goes first" },
+    { "listen", 'l', OPTION_SETTING, FOR_SERVE, AT(settings), 0, 0, NULL, "HOST:PORT|:PORT|unix:PATH",
+      "where to listen, several times (127.0.0.1:8080)" },
+    { "api-key-file", 0, OPTION_SETTING, FOR_SERVE, AT(settings), 0, 0, NULL, "FILE",
+      "only who has a key of this file, one per line, is served" },
+    { "admin-key-file", 0, OPTION_SETTING, FOR_SERVE, AT(settings), 0, 0, NULL, "FILE",
+      "who has a key of this file may load and unload models" },
+    { "tls-cert", 0, OPTION_SETTING, FOR_SERVE, AT(settings), 0, 0, NULL, "FILE", "serve TLS with this PEM certificate chain" },
+    { "tls-key", 0, OPTION_SETTING, FOR_SERVE, AT(settings), 0, 0, NULL, "FILE", "and this PEM key" },
+    { "cors-allow-origin", 0, OPTION_SETTING, FOR_SERVE, AT(settings), 0, 0, NULL, "ORIGIN",
+      "pages of this origin may call from browsers, several times (any)" },
+    { "cache", 0, OPTION_SETTING, FOR_SERVE, AT(settings), 0, 0, NULL, "BYTES",
+      "remember embeddings in so much memory (none)" },
+    { "max-client-batch-size", 0, OPTION_SETTING, FOR_SERVE, AT(settings), 0, 0, NULL, "N",
+      "most inputs of one request (65536)" },
+    { "split", 0, OPTION_SETTING, FOR_SERVE, AT(settings), 0, 0, NULL, "N",
+      "of a longer request so many inputs are queued at once (512)" },
+    { "max-concurrent-requests", 0, OPTION_SETTING, FOR_SERVE, AT(settings), 0, 0, NULL, "N",
+      "most inputs waiting and running before others hear 429 (65536)" },
+    { "payload-limit", 0, OPTION_SETTING, FOR_SERVE, AT(settings), 0, 0, NULL, "BYTES", "longest body (16MiB)" },
+    { "body-memory", 0, OPTION_SETTING, FOR_SERVE, AT(settings), 0, 0, NULL, "BYTES",
+      "memory for bodies that are arriving, all together (512MiB)" },
+    { "max-connections", 0, OPTION_SETTING, FOR_SERVE, AT(settings), 0, 0, NULL, "N", "open at once (16384)" },
+    { "header-timeout", 0, OPTION_SETTING, FOR_SERVE, AT(settings), 0, 0, NULL, "SECONDS",
+      "time to send a request's headers, and for each MiB of body (10)" },
+    { "idle-timeout", 0, OPTION_SETTING, FOR_SERVE, AT(settings), 0, 0, NULL, "SECONDS",
+      "a connection may rest so long (75)" },
+    { "timeout", 0, OPTION_SETTING, FOR_SERVE, AT(settings), 0, 0, NULL, "SECONDS",
+      "give up on a request after so long (never)" },
+    { "drain-timeout", 0, OPTION_SETTING, FOR_SERVE, AT(settings), 0, 0, NULL, "SECONDS",
+      "when stopping, wait so long for requests in flight (30)" },
+    { "queue-limit", 0, OPTION_SETTING, FOR_SERVE, AT(settings), 0, 0, NULL, "N",
+      "most inputs in the library's queue (65536)" },
+    { "http-threads", 0, OPTION_SETTING, FOR_SERVE, AT(settings), 0, 0, NULL, "N",
+      "event loops (as many as CPUs, at most 4)" },
+    { "core-mask", 'c', OPTION_SETTING, FOR_SERVE, AT(settings), 0, 0, NULL, "auto|0|1|2|0_1|0_1_2|all",
+      "of the models that do not say (auto)" },
+    { "dtype", 0, OPTION_SETTING, FOR_SERVE, AT(settings), 0, 0, NULL, "auto|f32|bf16|f16|int8",
+      "of the models that do not say (auto)" },
+    { "auto-truncate", 0, OPTION_SWITCH, FOR_SERVE, AT(auto_truncate), 0, 0, NULL, NULL,
+      "cut texts that are too long where the request does not say (on)" },
+    { "json-log", 0, OPTION_FLAG, FOR_SERVE, AT(json_log), 0, 0, NULL, NULL, "log lines are JSON objects" },
+    { "systemd", 0, OPTION_FLAG, FOR_SERVE, AT(systemd), 0, 0, NULL, NULL,
+      "take sockets from systemd, tell it when ready, feed its watchdog" },
+
     /* runtime */
     { "platform", 'p', OPTION_TEXT, TAKES_RUNTIME, AT(runtime.platform), 0, 0, NULL,
       "auto|rk3588|rk3576|rk3568|rk3566|rk3562|cpu",
@@ -185,7 +234,7 @@ const struct option option_table[] = {
     { "root", 0, OPTION_TEXT, TAKES_RUNTIME, AT(runtime.root), 0, 0, NULL, "DIR",
       "look up /proc, /sys and /dev below DIR (/)" },
     { "log-level", 0, OPTION_CHOICE, TAKES_RUNTIME, AT(runtime.log_level), 0, 0, log_levels, NULL,
-      "what to say on standard error (warn)" },
+      "what to say on standard error (warn; serve: info)" },
 
     { "help", 'h', OPTION_FLAG, (uint32_t)EVERYONE, AT(help), 0, 0, NULL, NULL, "this text" },
     { "version", 'V', OPTION_FLAG, (uint32_t)EVERYONE, AT(version), 0, 0, NULL, NULL, "the version" },
@@ -370,6 +419,16 @@ static rkf_status set_list(const struct place *at, const char *value, struct str
     return RKF_OK;
 }
 
+static rkf_status set_setting(const struct place *at, const char *value, struct setting_list *to, rkf_error *err)
+{
+    struct setting_text *p = mem_grow(to->p, to->n + 1, sizeof *p);
+    if (!p)
+        return rkf_fail_memory(err, sizeof *p, "an option's list");
+    to->p = p;
+    to->p[to->n++] = (struct setting_text){ at->opt->name, value };
+    return RKF_OK;
+}
+
 static rkf_status set_choice(const struct place *at, const char *value, int *to, rkf_error *err)
 {
     for (const struct choice *c = at->opt->choices; c->name; c++)
@@ -400,6 +459,8 @@ static rkf_status set_value(const struct place *at, const char *value, struct op
         return set_choice(at, value, to, err);
     case OPTION_LIST:
         return set_list(at, value, to, err);
+    case OPTION_SETTING:
+        return set_setting(at, value, to, err);
     default:
         return rkf_fail(err, RKF_INVALID, "%s takes no value", at->name);
     }
@@ -579,6 +640,8 @@ rkf_status options_parse(const struct command *command, int argc, char **argv, s
         .bench_us = 3000000,
         .in_flight = 512,
     };
+    if (command->takes & FOR_SERVE) /* requests are told at this level */
+        o.runtime.log_level = RKF_LOG_INFO;
     struct args args = { argc, 0, argv };
     rkf_status rc = RKF_OK;
     if (!(o.texts = mem_zalloc((size_t)argc + 1, sizeof *o.texts)))
@@ -600,5 +663,6 @@ void options_free(struct options *o)
     mem_free(o->texts);
     mem_free(o->labels.p);
     mem_free(o->lengths.p);
+    mem_free(o->settings.p);
     *o = (struct options){ .command = o->command };
 }

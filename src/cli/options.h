@@ -31,6 +31,7 @@ enum option_group {
     FOR_BENCH = 1 << 17,
     FOR_HELP = 1 << 18,
     FOR_INSPECT = 1 << 19,
+    FOR_SERVE = 1 << 20,
 };
 
 enum option_kind {
@@ -44,6 +45,7 @@ enum option_kind {
     OPTION_SET,     /* int, set to lo */
     OPTION_CHOICE,  /* int, one of choices */
     OPTION_LIST,    /* struct str_list: comma-separated, adds up; lo: spaces around the commas count */
+    OPTION_SETTING, /* struct setting_list: checked by whoever takes it (server.h), adds up */
 };
 
 struct choice {
@@ -69,6 +71,13 @@ struct str_list {
     bool from_env; /* the first argument replaces it */
 };
 
+struct setting_list {
+    struct setting_text {
+        const char *name, *value;
+    } * p;
+    size_t n;
+};
+
 enum output_format { FORMAT_JSON, FORMAT_NPY, FORMAT_F32 };
 
 struct command;
@@ -89,6 +98,11 @@ struct options {
     int64_t bench_us; /* how long each measurement of bench takes */
     int32_t in_flight;
     struct str_list lengths; /* token counts of bench */
+
+    struct setting_list settings; /* serve's, in the order given */
+    const char *config;
+    bool json_log, systemd;
+    rkf_switch auto_truncate;
 
     bool help, version, markdown;
     char **texts; /* what is no option, in order */

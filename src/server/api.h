@@ -2,7 +2,7 @@
 /*
  * One request as every dialect means it, one answer as every dialect writes it, one error as every dialect shows it.
  *
- * The way: bytes -> body_read (fields.h, bodies.h: pure, no I/O) -> struct api_request -> work.h (rkformer.h) ->
+ * The way: bytes -> body_read (fields.h, bodies.h: pure, no I/O) -> struct api_request -> call.h (rkformer.h) ->
  * struct api_answer -> a writer (writers.h: pure) -> bytes. Nothing here knows HTTP connections.
  */
 #ifndef RKF_SERVER_API_H
@@ -146,6 +146,7 @@ struct api_answer {
     const struct api_request *req;
     const char *model;      /* served name */
     const char *id;         /* request id */
+    const char *device;     /* that computed it; NULL: none did */
     struct api_item *items; /* [n] one per input */
     size_t n;
     int64_t tokens, truncated, characters;           /* of all inputs */

@@ -15,13 +15,20 @@ struct mark { /* one decomposed character */
     uint8_t ccc;
 };
 
-static inline void skip_char(struct writer *w)
+/* Writes characters and follows the changes through the input. */
+struct writer {
+    const struct text *in;
+    struct text *out;
+    size_t at; /* bytes of in used up */
+};
+
+static void skip_char(struct writer *w)
 {
     if (w->at < w->in->n)
         w->at += utf8_width(w->in->p[w->at]);
 }
 
-void writer_put(struct writer *w, uint32_t cp, int32_t change)
+static void put(struct writer *w, uint32_t cp, int32_t change)
 {
     uint32_t at = 0;
     if (w->in->track && change > 0)
@@ -47,7 +54,7 @@ struct composer {
 static void flush_held(struct composer *c)
 {
     for (size_t i = 0; i < c->n_held; i++)
-        writer_put(c->w, c->held[i].cp, c->held[i].change);
+        put(c->w, c->held[i].cp, c->held[i].change);
     c->n_held = 0;
     c->last_ccc = -1;
 }
@@ -57,7 +64,7 @@ static bool compose_push(struct composer *c, struct mark m)
 {
     if (!c->has) {
         if (m.ccc) {
-            writer_put(c->w, m.cp, m.change);
+            put(c->w, m.cp, m.change);
         } else {
             c->composee = m;
             c->has = true;
@@ -73,7 +80,7 @@ static bool compose_push(struct composer *c, struct mark m)
         }
     }
     if (m.ccc == 0) {
-        writer_put(c->w, c->composee.cp, c->composee.change);
+        put(c->w, c->composee.cp, c->composee.change);
         flush_held(c);
         c->composee = m;
         return true;
@@ -128,7 +135,7 @@ static bool flush_run(struct form *f)
         return false;
     for (size_t i = 0; i < f->n_run; i++) {
         if (!f->compose)
-            writer_put(&f->w, f->run[i].cp, f->run[i].change);
+            put(&f->w, f->run[i].cp, f->run[i].change);
         else if (!compose_push(&f->c, f->run[i]))
             return false;
     }
@@ -165,7 +172,7 @@ static bool run_form(struct form *f, const struct text *in, bool compatible)
     if (!flush_run(f))
         return false;
     if (f->c.has)
-        writer_put(&f->w, f->c.composee.cp, f->c.composee.change);
+        put(&f->w, f->c.composee.cp, f->c.composee.change);
     flush_held(&f->c);
     return true;
 }

@@ -5,7 +5,7 @@ import subprocess
 
 from support import EMBED, RKFORMER, TOP, Case, main
 
-COMMANDS = "embed rerank classify ner qa fill-mask choose tokenize hidden devices inspect bench env".split()
+COMMANDS = "embed rerank classify ner qa fill-mask choose tokenize hidden devices inspect bench serve env".split()
 
 
 class WrongUse(Case):

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* /openapi.json (OpenAPI 3.1), made from the route table, so that it says what the server does. */
+#include "server/fields.h"
+#include "server/routes.h"
+
+#include <string.h>
+
+/* What an endpoint may answer besides 200; the shapes are the dialects'. */
+static const struct {
+    const char *status, *words;
+} failures[] = {
+    { "400", "The body is not JSON, empty or wrong" },
+    { "401", "API key missing or wrong" },
+    { "403", "Not with this key" },
+    { "404", "No such model" },
+    { "405", "Not this method" },
+    { "409", "Taken" },
+    { "413", "The body is too long" },
+    { "415", "The body is not declared as JSON" },
+    { "422", "The body's values are wrong" },
+    { "424", "The model cannot do this, or failed" },
+    { "429", "Too much to do: try again after Retry-After seconds" },
+    { "500", "The server failed" },
+    { "503", "The server is stopping" },
+    { "504", "The time given for the request has passed" },
+};
+
+static void put_failures(struct buf *out)
+{
+    for (size_t i = 0; i < sizeof failures / sizeof *failures; i++)
+        buf_printf(
+            out,
+            ",\"%s\":{\"description\":\"%s\",\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\"}},"
+            "\"text/plain\":{\"schema\":{\"type\":\"string\"}}}}",
+            failures[i].status, failures[i].words);
+}
+
+static void put_summary(struct buf *out, const char *name, const char *summary)
+{
+    buf_printf(out, "\"operationId\":\"%s\"", name);
+    if (summary) {
+        buf_puts(out, ",\"summary\":");
+        json_put_str(out, summary, strlen(summary));
+    }
+}
+
+/* Alternatives of a path that takes several bodies, or that does what the model is for. */
+static void put_bodies(struct buf *out, const struct route *r)
+{
+    const char *comma = "";
+    buf_puts(out, ",\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":");
+    if (r->natural)
+        buf_puts(out, "{\"type\":\"object\"");
+    else if (r->body)
+        buf_printf(out, "{\"$ref\":\"#/components/schemas/%s\"", r->body->name);
+    else
+        buf_puts(out, "{\"anyOf\":[");
+    for (int i = 0; i < ROUTE_ENDPOINTS && r->endpoints[i]; i++) {
+        buf_printf(out, "%s{\"$ref\":\"#/components/schemas/%s\"}", comma, r->endpoints[i]->body->name);
+        comma = ",";
+    }
+    buf_puts(out, r->endpoints[0] ? "]}}}}" : "}}}}");
+}
+
+static void put_answers(struct buf *out, const struct route *r)
+{
+    const char *comma = "", *type = r->type ? r->type : "application/json";
+    buf_puts(out, ",\"responses\":{\"200\":{\"description\":\"OK\"");
+    if (r->endpoints[0]) {
+        buf_puts(out, ",\"content\":{\"application/json\":{\"schema\":{\"anyOf\":[");
+        for (int i = 0; i < ROUTE_ENDPOINTS && r->endpoints[i]; i++) {
+            buf_puts(out, comma);
+            buf_puts(out, r->endpoints[i]->answer);
+            comma = ",";
+        }
+        buf_puts(out, "]}}}");
+    } else if (r->answer || r->type || r->natural) {
+        buf_printf(out, ",\"content\":{\"%s\":{\"schema\":%s}}", type,
+                   r->answer ? r->answer
+                   : r->type ? "{\"type\":\"string\"}"
+                             : "{}");
+    }
+    buf_putc(out, '}');
+    put_failures(out);
+    buf_putc(out, '}');
+}
+
+static void put_operation(struct buf *out, const struct route *r)
+{
+    const char *method = !strcmp(r->method, "GET") ? "get" : !strcmp(r->method, "POST") ? "post" : "delete";
+    buf_printf(out, "\"%s\":{", method);
+    if (r->endpoints[0])
+        put_summary(out, r->endpoints[0]->name, r->endpoints[0]->summary);
+    else
+        put_summary(out, r->name, r->summary);
+    if (strchr(r->path, '*'))
+        buf_puts(out, ",\"parameters\":[{\"name\":\"name\",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":"
+                      "\"string\",\"minLength\":1}}]");
+    if (!strcmp(r->method, "POST"))
+        put_bodies(out, r);
+    put_answers(out, r);
+    buf_puts(out, r->flags & ROUTE_PUBLIC ? ",\"security\":[]}" : ",\"security\":[{},{\"key\":[]}]}");
+}
+
+static bool seen_before(int i)
+{
+    for (int k = 0; k < i; k++)
+        if (!strcmp(routes[k].path, routes[i].path))
+            return true;
+    return false;
+}
+
+static void put_path(struct buf *out, int first)
+{
+    const char *comma = "", *star = strchr(routes[first].path, '*');
+    buf_printf(out, "\"%.*s%s\":{", (int)(star ? (size_t)(star - routes[first].path) : strlen(routes[first].path)),
+               routes[first].path, star ? "{name}" : "");
+    for (int i = first; i < route_count; i++) {
+        if (routes[i].flags & ROUTE_HIDDEN || strcmp(routes[i].path, routes[first].path))
+            continue;
+        buf_puts(out, comma);
+        put_operation(out, &routes[i]);
+        comma = ",";
+    }
+    buf_putc(out, '}');
+}
+
+static void put_schemas(struct buf *out)
+{
+    const char *comma = "";
+    for (int i = 0; i < route_count; i++) {
+        if (routes[i].flags & ROUTE_HIDDEN)
+            continue;
+        for (int k = 0; k <= ROUTE_ENDPOINTS; k++) {
+            const struct endpoint *ep = k < ROUTE_ENDPOINTS ? routes[i].endpoints[k] : NULL;
+            const struct body *body = ep ? ep->body : k == ROUTE_ENDPOINTS ? routes[i].body : NULL;
+            char key[80];
+            if (!body)
+                continue;
+            snprintf(key, sizeof key, "\"%s\":{", body->name);
+            if (out->p && memmem(out->p, out->len, key, strlen(key)))
+                continue; /* another path's too */
+            buf_printf(out, "%s\"%s\":", comma, body->name);
+            body_write_schema(body, out);
+            comma = ",";
+        }
+    }
+}
+
+void openapi_write(struct buf *out)
+{
+    const char *comma = "";
+    buf_printf(out,
+               "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"rkformer\",\"version\":\"%s\",\"description\":\"Routes "
+               "without a field for the model also take the prefix /models/NAME.\"},\"paths\":{",
+               rkf_version());
+    for (int i = 0; i < route_count; i++) {
+        if (routes[i].flags & ROUTE_HIDDEN || seen_before(i))
+            continue;
+        buf_puts(out, comma);
+        put_path(out, i);
+        comma = ",";
+    }
+    buf_puts(out, "},\"components\":{\"securitySchemes\":{\"key\":{\"type\":\"http\",\"scheme\":\"bearer\"}},"
+                  "\"schemas\":{");
+    put_schemas(out);
+    buf_puts(out, "}}}");
+}
