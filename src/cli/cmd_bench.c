@@ -257,9 +257,9 @@ static void put_flow(struct buf *j, const struct flow *f, double seconds, double
     bool first = true;
     buf_printf(j,
                ",\"throughput\":{\"texts_per_second\":%.4g,\"tokens_per_second\":%.5g,\"texts\":%lld,\"tokens\":%lld,"
-               "\"seconds\":%.4g,\"in_flight\":%d,\"busy_cpus\":%.3g},\"cores\":[",
+               "\"seconds\":%.4g,\"in_flight\":%d,\"busy_cpus\":%.3g,\"tokens_per_cpu_second\":%.5g},\"cores\":[",
                (double)f->texts / seconds, (double)f->tokens / seconds, (long long)f->texts, (long long)f->tokens,
-               seconds, in_flight, cpu / seconds);
+               seconds, in_flight, cpu / seconds, (double)f->tokens / (cpu > 0 ? cpu : 1));
     for (uint32_t set = 0; set < CORE_SETS; set++) {
         if (!f->sets[set].texts)
             continue;
@@ -286,10 +286,25 @@ static rkf_status measure_throughput(struct bench *b, rkf_error *err)
 
 /* ---- the run */
 
+/* What the model is for is what is measured: embeddings, or the raw output of its head. */
+static rkf_status choose_task(struct bench *b, const char *json, rkf_error *err)
+{
+    yyjson_doc *doc = NULL;
+    const char *task = "embed";
+    rkf_status rc = json_parse(json, strlen(json), "the model's description", &doc, err);
+    if (!rc)
+        rc = json_get_str(yyjson_doc_get_root(doc), "task", &task, "the model's description", err);
+    b->options->request.task = strcmp(task, "embed") ? RKF_TASK_LOGITS : RKF_TASK_EMBED;
+    yyjson_doc_free(doc);
+    return rc;
+}
+
 static rkf_status put_model(struct bench *b, double load_ms, rkf_error *err)
 {
     char *json = NULL;
     rkf_status rc = rkf_model_describe(b->session.model, &json, err);
+    if (!rc)
+        rc = choose_task(b, json, err);
     if (!rc)
         buf_printf(&b->json, "\"model\":%s,\"load_ms\":%.4g", json, load_ms);
     rkf_free(json);
@@ -317,7 +332,6 @@ static rkf_status run(struct options *o, rkf_error *err)
 {
     struct bench b = { .options = o };
     buf_init(&b.json, 1 << 24);
-    o->request.task = RKF_TASK_EMBED;
     rkf_status rc = get_texts(&b, err);
     if (!rc)
         rc = measure(&b, err);

@@ -4,7 +4,6 @@
 #include "base/thread.h"
 #include "cli/cli.h"
 #include "cli/document.h"
-#include "npu/npu.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,26 +71,6 @@ static void put_system(struct buf *b, const char *root)
                (long long)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) >> 20);
 }
 
-static const char *driver_name(enum npu_driver driver)
-{
-    static const char *const names[] = { "none", "rknpu", "rocket" };
-    return names[driver];
-}
-
-static void put_npu(struct buf *b, const char *root)
-{
-    struct npu_facts f;
-    npu_detect(root, &f);
-    buf_puts(b, ",\"npu\":{");
-    put_pair(b, "board", f.board, true);
-    put_pair(b, "platform", f.platform->name, false);
-    put_pair(b, "driver", driver_name(f.driver), false);
-    put_pair(b, "driver_version", f.driver_version, false);
-    put_pair(b, "device_node", f.device_node, false);
-    put_pair(b, "device_node_group", f.node_group, false);
-    buf_printf(b, ",\"device_node_accessible\":%s}", f.node_accessible ? "true" : "false");
-}
-
 /* Variables that change what we do; values of those that may be secret stay out. */
 static bool is_ours(const char *entry)
 {
@@ -139,7 +118,6 @@ static rkf_status run(struct options *o, rkf_error *err)
         buf_putc(&b, '{');
         put_build(&b);
         put_system(&b, o->runtime.root);
-        put_npu(&b, o->runtime.root);
         buf_puts(&b, ",\"devices\":");
         buf_puts(&b, devices);
         put_environment(&b);

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { COLUMNS = 16, CELL = 400, MOST = 1 << 26, KEY_WIDTH = 18 };
+enum { COLUMNS = 16, CELL = 400, MOST = 1 << 26, KEY_MOST = 24 };
 
 static void put_value(struct buf *b, yyjson_val *v, int indent);
 
@@ -144,7 +144,20 @@ static void put_table(struct buf *b, const struct table *t, yyjson_val *list, in
 
 /* ---- objects */
 
-static void put_member(struct buf *b, const char *key, yyjson_val *v, int indent)
+/* Values of one object stand below each other, unless a key is very long. */
+static size_t key_width(yyjson_val *object)
+{
+    size_t i, n, width = 0;
+    yyjson_val *key, *v;
+    yyjson_obj_foreach(object, i, n, key, v)
+    {
+        size_t len = utf8_count(yyjson_get_str(key), yyjson_get_len(key));
+        width = len > width && len <= KEY_MOST ? len : width;
+    }
+    return width;
+}
+
+static void put_member(struct buf *b, const char *key, size_t width, yyjson_val *v, int indent)
 {
     bool short_list = yyjson_is_arr(v) && all_plain(v);
     size_t from = b->len;
@@ -152,7 +165,7 @@ static void put_member(struct buf *b, const char *key, yyjson_val *v, int indent
     put_key(b, key);
     buf_putc(b, ':');
     if (is_plain(v) || short_list || !yyjson_get_len(v)) {
-        pad(b, from, (size_t)indent + KEY_WIDTH, false);
+        pad(b, from, (size_t)indent + (strlen(key) > width ? strlen(key) : width), false);
         if (short_list)
             put_list(b, v);
         else if (is_plain(v))
@@ -172,7 +185,8 @@ static void put_value(struct buf *b, yyjson_val *v, int indent)
     yyjson_val *key, *x;
     struct table table;
     if (yyjson_is_obj(v)) {
-        yyjson_obj_foreach(v, i, n, key, x) put_member(b, yyjson_get_str(key), x, indent);
+        size_t width = key_width(v);
+        yyjson_obj_foreach(v, i, n, key, x) put_member(b, yyjson_get_str(key), width, x, indent);
     } else if (yyjson_is_arr(v) && table_measure(&table, v)) {
         put_table(b, &table, v, indent);
     } else if (yyjson_is_arr(v)) {

@@ -120,18 +120,18 @@ static void documents_for_people(void **state)
     (void)state;
     buf_init(&b, 10000);
     assert_int_equal(document_put(&b, json, NULL), RKF_OK);
-    expect(&b, "platform:           rk3588\n"
-               "is virtual:         yes\n"
-               "masks:              auto, 0\n"
-               "none:               none\n"
-               "nothing:            -\n"
+    expect(&b, "platform:   rk3588\n"
+               "is virtual: yes\n"
+               "masks:      auto, 0\n"
+               "none:       none\n"
+               "nothing:    -\n"
                "cores:\n"
                "  core  name    cpus  load\n"
                "  0     Zürich  0, 1  -\n"
                "  10    -       -     0.25\n"
                "npu:\n"
                "  driver:\n"
-               "    version:            0.9.8\n");
+               "    version: 0.9.8\n");
     assert_int_equal(document_put(&b, "{", NULL), RKF_FORMAT);
     buf_free(&b);
 }

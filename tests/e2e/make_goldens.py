@@ -43,7 +43,12 @@ def clean(value):
 
 def write(name, value):
     OUT.mkdir(exist_ok=True)
-    (OUT / f"{name}.json").write_text(json.dumps(clean(value), ensure_ascii=False, indent=1) + "\n")
+    value = clean(value)
+    if isinstance(value, list):  # a line per case
+        text = "[\n" + ",\n".join(json.dumps(case, ensure_ascii=False) for case in value) + "\n]\n"
+    else:
+        text = json.dumps(value, ensure_ascii=False) + "\n"
+    (OUT / f"{name}.json").write_text(text)
 
 
 def load(path, cls):

@@ -2,6 +2,8 @@
 """The command's numbers against those of transformers and sentence-transformers: all models, all tasks."""
 import json
 import math
+import os
+import resource
 import shutil
 import time
 
@@ -56,13 +58,16 @@ class RealModel(GoldenCase):
 
     def test_start_is_quick(self):
         self.ok("embed", "-m", self.model, "warm the file cache")
-        for _ in range(40):  # the best of some: other work on this machine is not what is measured
-            begin = time.monotonic()
+        wall, cpu = [], []
+        for _ in range(20):
+            begin, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
             self.ok("embed", "-m", self.model, "This is a test sentence")
-            took = time.monotonic() - begin
-            if took <= 0.15:
-                return
-        self.fail(f"{took:.3f} s")
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            wall.append(time.monotonic() - begin)
+            cpu.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        self.assertLessEqual(min(cpu), 0.15)
+        if os.getloadavg()[0] < os.cpu_count():  # else others' work is what would be measured
+            self.assertLessEqual(min(wall), 0.15)
 
 
 class Embeddings(GoldenCase):
