@@ -7,7 +7,6 @@ that our ids follow the library's mixture of Unicode versions and not the ones o
 
 usage: python3 tools/make_unicode_tables.py [OUTPUT]      (needs: pip install tokenizers==0.23.3; takes a minute or two)
 """
-import base64
 import os
 import struct
 import sys
@@ -22,12 +21,11 @@ ALL = [c for c in range(MAX) if not 0xD800 <= c <= 0xDFFF]
 
 # Order as in enum unicode_flag of unicode.h.
 FLAGS = ["control", "space", "punct", "mn", "numeric", "mark", "word", "cjk", "re_letter", "re_number", "re_space",
-         "re_upper", "re_lower", "re_other_letter", "re_mark", "re_punct", "re_symbol", "re_word", "re_digit"]
+         "re_upper", "re_lower", "re_other_letter", "re_mark", "re_punct", "re_symbol", "re_word", "re_digit",
+         "joins", "prepends", "breaks", "pictures"]
 REGEX = {"re_letter": r"\p{L}", "re_number": r"\p{N}", "re_space": r"\s", "re_upper": r"[\p{Lu}\p{Lt}]",
          "re_lower": r"\p{Ll}", "re_other_letter": r"[\p{Lm}\p{Lo}]", "re_mark": r"\p{M}", "re_punct": r"\p{P}",
          "re_symbol": r"\p{S}", "re_word": r"\w", "re_digit": r"\d"}
-BREAKS = ["other", "control", "extend", "zwj", "prepend", "spacing", "l", "v", "t", "lv", "lvt", "pict", "ri", "cr", "lf",
-          "consonant", "linker", "extend_linking"]
 
 
 def pieces(pre, text):
@@ -64,7 +62,7 @@ def probe_flags():
             # "\x01" is in none of the classes; a class match stands alone
             facts[k] = len(pieces(s, text)) == 3
         for i, k in enumerate(FLAGS):
-            f |= facts[k] << i
+            f |= facts.get(k, False) << i  # the last ones: probe_breaks
         flags[cp] = f
     return flags
 
@@ -116,38 +114,59 @@ def probe_classes(nfd):
 
 
 def charsmap(keys):
-    """A SentencePiece charsmap (double array) that maps every key to "X"; for the probes and the tests."""
+    """A SentencePiece charsmap (a length, a double array, replacements) that turns every key into "X"."""
     units, used = [0], {0}
-    values = b"X\0"
 
     def build(node, level):
         kids = {}
         for k in level:
-            kids.setdefault(k[0] if k else 0, []).append(k[1:] if k else None)
+            kids.setdefault(k[0] if k else 0, []).append(k[1:])
         base = 1
-        while True:  # offset such that all children are free
-            if all((base ^ l) not in used for l in kids) and (base < 1 << 21):
-                break
+        while any((base ^ label) in used for label in kids):  # where all children are free
             base += 1
-        for l in kids:
-            used.add(base ^ l)
-        while len(units) <= max(base ^ l for l in kids) | 255:
-            units.append(0)
+        used.update(base ^ label for label in kids)
+        units.extend([0] * (max(used) + 1 - len(units)))
         units[node] |= (base ^ node) << 10
-        for l, rest in sorted(kids.items()):
-            at = base ^ l
-            if l == 0:
-                units[at] = 1 << 31
-                units[node] |= 1 << 8
+        for label in kids:
+            if label:
+                units[base ^ label] |= label
             else:
-                units[at] |= l
-        for l, rest in sorted(kids.items()):
-            if l:
-                build(base ^ l, rest)
+                units[base] = 1 << 31
+                units[node] |= 1 << 8
+        for label, rest in kids.items():
+            if label:
+                build(base ^ label, rest)
 
-    build(0, sorted(keys))
+    build(0, keys)
+    units += [0] * 256  # look-ups may go past the last unit
     blob = b"".join(struct.pack("<I", u) for u in units)
-    return struct.pack("<I", len(blob)) + blob + values
+    return struct.pack("<I", len(blob)) + blob + b"X\0"
+
+
+def probe_breaks(flags):
+    """Grapheme clusters, as far as they show: Precompiled replaces clusters of less than six bytes as a whole."""
+    bit = {k: 1 << i for i, k in enumerate(FLAGS)}
+    after_a = normalizers.Precompiled(charsmap([b"a"]))
+    picture = normalizers.Precompiled(charsmap(["\u00a9".encode()]))
+    assert after_a.normalize_str("a\u0301ab") == "XXb" and after_a.normalize_str("b\u0301") == "b\u0301"
+    for cp in ALL:
+        c = chr(cp)
+        if after_a.normalize_str("a" + c) == "X":
+            flags[cp] |= bit["joins"]
+        if picture.normalize_str("\u00a9\u200d" + c) == "X\u200d" + c:
+            flags[cp] |= bit["pictures"]
+    for begin in range(1, MAX, 64):  # what happens after c can only be seen where c is a key
+        block = [c for c in range(begin, min(begin + 64, MAX)) if not 0xD800 <= c <= 0xDFFF]
+        if not block:
+            continue
+        n = normalizers.Precompiled(charsmap([chr(c).encode() for c in block]))
+        for cp in block:
+            c = chr(cp)
+            if n.normalize_str(c + "b") == "X":
+                flags[cp] |= bit["prepends"]
+            if cp < 0x10000 and n.normalize_str(c + "\u0308") != "X":
+                flags[cp] |= bit["breaks"]
+    flags[0] |= bit["breaks"]  # ends every key; a control character
 
 
 def props_line(values, width=118):
@@ -190,6 +209,7 @@ def main():
         sys.exit(f"this table is made from tokenizers {PINNED}, here is {tokenizers.__version__}")
     out = sys.argv[1] if len(sys.argv) > 1 else OUT
     flags = probe_flags()
+    probe_breaks(flags)
     nfd, nfkd, lower, composed = probe_maps()
     ccc, n_ccc = probe_classes(nfd)
 

@@ -33,7 +33,7 @@ static rkf_status check_ids(const struct encoder *e, const struct batch *b, rkf_
         if (b->ids[i] < 0 || (uint32_t)b->ids[i] >= s->vocab_size)
             return rkf_fail(err, RKF_INVALID, "token id %d is outside of the model's vocabulary of %u", b->ids[i],
                             s->vocab_size);
-    for (uint32_t i = 0; s->type_vocab_size && b->type_ids && i < b->n_tokens; i++)
+    for (uint32_t i = 0; s->type_vocab_size > 1 && b->type_ids && i < b->n_tokens; i++)
         if (b->type_ids[i] >= s->type_vocab_size)
             return rkf_fail(err, RKF_INVALID, "token type %u: the model has %u token types", b->type_ids[i],
                             s->type_vocab_size);

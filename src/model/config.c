@@ -254,7 +254,7 @@ static rkf_status read_layer_types(const struct reader *r, struct encoder_spec *
     yyjson_val *types = yyjson_obj_get(r->config, "layer_types"), *v;
     rkf_status rc = read_u32(r, "global_attn_every_n_layers", 1, INT32_MAX, 3, &every);
     if (!rc)
-        rc = read_u32(r, "local_attention", 0, INT32_MAX, 128, &window);
+        rc = read_u32(r, "local_attention", 2, INT32_MAX, 128, &window);
     if (rc)
         return rc;
     s->local_window = window / 2;

@@ -55,6 +55,16 @@ static inline void text_put(struct text *t, uint32_t cp, uint32_t at)
     t->n += n;
 }
 
+/* Writes out character by character while it follows the changes through in. A change says how many characters of in a
+ * new one uses up: 0: one, whose origin it takes; -k: k more, which are gone; 1: none, and its origin is that of the
+ * character before. */
+struct writer {
+    const struct text *in;
+    struct text *out;
+    size_t at; /* bytes of in used up; not followed if !track */
+};
+void writer_put(struct writer *w, uint32_t cp, int32_t change);
+
 struct piece {
     uint32_t begin, end; /* bytes of the working text */
 };
@@ -393,6 +403,9 @@ rkf_status model_load(struct tokenizer *t, yyjson_val *v, rkf_error *err) MUST_C
 rkf_status wordpiece_prepare(struct model *m, const char *prefix, size_t prefix_len, int64_t max_chars,
                              rkf_error *err) MUST_CHECK;
 rkf_status bpe_load(struct model *m, yyjson_val *v, rkf_error *err) MUST_CHECK;
+rkf_status bpe_create(struct model *m, size_t n_merges, rkf_error *err) MUST_CHECK; /* no merges yet */
+rkf_status bpe_add_line(struct model *m, uint32_t rank, const char *line, size_t len, struct buf *buf,
+                        rkf_error *err) MUST_CHECK; /* "left right" */
 rkf_status unigram_load(struct model *m, yyjson_val *v, rkf_error *err) MUST_CHECK;
 /* The vocabulary as a JSON object of token -> id. */
 rkf_status model_load_vocab(struct model *m, yyjson_val *v, rkf_error *err) MUST_CHECK;

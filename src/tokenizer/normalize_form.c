@@ -15,20 +15,13 @@ struct mark { /* one decomposed character */
     uint8_t ccc;
 };
 
-/* Writes characters and follows the changes through the input. */
-struct writer {
-    const struct text *in;
-    struct text *out;
-    size_t at; /* bytes of in used up */
-};
-
-static void skip_char(struct writer *w)
+static inline void skip_char(struct writer *w)
 {
     if (w->at < w->in->n)
         w->at += utf8_width(w->in->p[w->at]);
 }
 
-static void put(struct writer *w, uint32_t cp, int32_t change)
+void writer_put(struct writer *w, uint32_t cp, int32_t change)
 {
     uint32_t at = 0;
     if (w->in->track && change > 0)
@@ -54,7 +47,7 @@ struct composer {
 static void flush_held(struct composer *c)
 {
     for (size_t i = 0; i < c->n_held; i++)
-        put(c->w, c->held[i].cp, c->held[i].change);
+        writer_put(c->w, c->held[i].cp, c->held[i].change);
     c->n_held = 0;
     c->last_ccc = -1;
 }
@@ -64,7 +57,7 @@ static bool compose_push(struct composer *c, struct mark m)
 {
     if (!c->has) {
         if (m.ccc) {
-            put(c->w, m.cp, m.change);
+            writer_put(c->w, m.cp, m.change);
         } else {
             c->composee = m;
             c->has = true;
@@ -80,7 +73,7 @@ static bool compose_push(struct composer *c, struct mark m)
         }
     }
     if (m.ccc == 0) {
-        put(c->w, c->composee.cp, c->composee.change);
+        writer_put(c->w, c->composee.cp, c->composee.change);
         flush_held(c);
         c->composee = m;
         return true;
@@ -135,7 +128,7 @@ static bool flush_run(struct form *f)
         return false;
     for (size_t i = 0; i < f->n_run; i++) {
         if (!f->compose)
-            put(&f->w, f->run[i].cp, f->run[i].change);
+            writer_put(&f->w, f->run[i].cp, f->run[i].change);
         else if (!compose_push(&f->c, f->run[i]))
             return false;
     }
@@ -172,7 +165,7 @@ static bool run_form(struct form *f, const struct text *in, bool compatible)
     if (!flush_run(f))
         return false;
     if (f->c.has)
-        put(&f->w, f->c.composee.cp, f->c.composee.change);
+        writer_put(&f->w, f->c.composee.cp, f->c.composee.change);
     flush_held(&f->c);
     return true;
 }

@@ -32,6 +32,10 @@ enum unicode_flag {
     UNI_RE_SYMBOL = 1 << 16, /* \p{S} */
     UNI_RE_WORD = 1 << 17,   /* \w */
     UNI_RE_DIGIT = 1 << 18,  /* \d */
+    UNI_JOINS = 1 << 19,     /* grapheme clusters (normalize_spm.c): belongs to what is before it */
+    UNI_PREPENDS = 1 << 20,  /* takes in what is after it */
+    UNI_BREAKS = 1 << 21,    /* takes in nothing */
+    UNI_PICTURE = 1 << 22,   /* joins a picture and a zero-width joiner before it */
 };
 
 static inline uint32_t unicode_flags(uint32_t cp)

@@ -10,11 +10,14 @@
 #include <stdlib.h>
 
 static const char *const names[] = {
-    "trained/bert-embed",   "trained/bert-qa",      "trained/bert-rerank",    "trained/distilbert-ner",
-    "trained/mpnet-embed",  "random/albert",        "random/albert-groups",   "random/bert-cls",
-    "random/bert-fillmask", "random/bert-gelu-new", "random/bert-multilabel", "random/bert-relu",
-    "random/deberta-v2",    "random/distilbert",    "random/distilbert-cls3", "random/electra",
-    "random/electra-ner",   "random/mpnet",         "random/nomic-bert",
+    "random/albert-groups",   "random/albert",          "random/bert-cls",          "random/bert-fillmask",
+    "random/bert-gelu-new",   "random/bert-multilabel", "random/bert-relu",         "random/camembert",
+    "random/deberta-v2",      "random/distilbert-cls3", "random/distilbert",        "random/electra-ner",
+    "random/electra",         "random/eurobert",        "random/jina-bert-v3",      "random/modernbert",
+    "random/mpnet",           "random/nomic-bert",      "random/roberta",           "random/xlm-roberta",
+    "random/xlmr-rerank",     "trained/bert-embed",     "trained/bert-qa",          "trained/bert-rerank",
+    "trained/distilbert-ner", "trained/mpnet-embed",    "trained/roberta-fillmask", "trained/roberta-sentiment",
+    "trained/xlmr-embed",
 };
 
 static rkf_error err;
