@@ -16,7 +16,7 @@ help: ## this list
 
 build: ## install what is missing, release build: build/rkformer
 	@tools/packages.sh build
-	@tools/build.sh release
+	@tools/build.sh release product
 	@ln -sfn release/rkformer build/rkformer
 
 model: ## the real all-MiniLM-L6-v2 in build/models (from the Hugging Face cache, or fetched once)

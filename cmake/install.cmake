@@ -16,6 +16,8 @@ add_custom_command(OUTPUT ${rkf_archive}
   DEPENDS rkformer_static VERBATIM)
 add_custom_target(rkformer_archive ALL DEPENDS ${rkf_archive})
 
+add_custom_target(product DEPENDS rkformer rkformer_archive rkformer_cli) # what is installed
+
 file(RELATIVE_PATH rkf_pc_up /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 file(RELATIVE_PATH rkf_config_up /${rkf_cmake_dir} /)
 configure_file(cmake/rkformer.pc.in ${CMAKE_CURRENT_BINARY_DIR}/installed/rkformer.pc @ONLY)
