@@ -113,7 +113,10 @@ struct rkf_model {
     struct weights *weights;
     struct tokenizer *tokenizer;
     struct pool *pool;
-    struct body *body;
+    struct body *body;     /* native, or compiled graphs */
+    struct body *cpu_body; /* cpu_fallback: what runs when every core of the mask is sick; else NULL */
+    bool graph;            /* body is compiled .rknn files */
+    uint32_t graph_length; /* longest sequence they take */
     struct pooler *pooler;
     enum dtype dtype;
     struct core_mask mask;
@@ -124,22 +127,25 @@ struct rkf_model {
     pthread_mutex_t head_lock;
     struct head *head; /* made at first use; head_lock */
     bool head_made;
+    struct body *native; /* graph: for longer texts, made at first use; head_lock */
 
     pthread_mutex_t scratch_lock;
     struct tokenizer_scratch *scratch[16]; /* free ones; scratch_lock */
     uint32_t n_scratch;
 
     /* guarded by rt->lock */
-    uint8_t cores;        /* allowed now */
-    struct queue *queues; /* by falling priority; an empty one may stay */
-    struct work *retries; /* works that failed and run once more, oldest first */
-    uint32_t in_flight;   /* works */
-    uint32_t jobs;        /* alive */
-    bool closing;
+    uint8_t cores;         /* allowed now */
+    struct queue *queues;  /* by falling priority; an empty one may stay */
+    struct work *retries;  /* works that failed and run once more, oldest first */
+    uint32_t in_flight;    /* works */
+    uint32_t jobs;         /* alive */
+    bool closing, off_npu; /* off_npu: runs cpu_body now */
     int64_t n_requests, n_inputs, n_tokens, n_truncated, n_batches, n_failed, n_fallbacks;
 };
 /* The model's head, packed at first use. RKF_UNSUPPORTED if it has none. */
 rkf_status model_head(struct rkf_model *m, struct exec *x, struct head **out, rkf_error *err) MUST_CHECK;
+/* The native body of a model of compiled graphs, for what is longer than they are. */
+rkf_status model_native(struct rkf_model *m, struct body **out, rkf_error *err) MUST_CHECK;
 rkf_status model_scratch_get(struct rkf_model *m, struct tokenizer_scratch **out, rkf_error *err) MUST_CHECK;
 void model_scratch_put(struct rkf_model *m, struct tokenizer_scratch *s);
 
@@ -262,6 +268,8 @@ struct slice { /* items of one job in a work */
 struct work {          /* what one exec runs at once: a batch of one model */
     struct work *next; /* among the model's retries */
     struct rkf_model *model;
+    struct body *body;
+    bool long_texts; /* longer than the compiled graphs: the native body runs instead */
     struct lane *lane;
     struct runner *runner;
     struct slice *slices; /* [n_slices] */
@@ -299,6 +307,9 @@ rkf_status pool_lane(struct pool *p, uint8_t cores, struct lane **out, rkf_error
 
 /* ---- the NPU device (npu_device.c): RKF_UNAVAILABLE with the reason if it cannot be had */
 rkf_status npu_device_open(rkf_runtime *rt, bool simulated, struct device **out, rkf_error *err) MUST_CHECK;
+/* The .rknn files of a model as one body; RKF_NOT_FOUND: none for this platform. */
+rkf_status npu_graph_open(struct device *d, const struct model_dir *m, const char *file, bool int8, struct body **out,
+                          rkf_error *err) MUST_CHECK;
 void npu_device_close(struct device *d);
 /* Begins the document of rkf_devices: {"platform":..,"device":.. (no closing brace). */
 rkf_status npu_device_describe(rkf_runtime *rt, const char *wish, bool required, struct buf *b,

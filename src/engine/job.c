@@ -83,7 +83,7 @@ static rkf_status check_ids(const struct job *job, const int32_t *ids, uint32_t 
 {
     uint32_t vocab = job->model->dir->spec.vocab_size;
     for (uint32_t i = 0; i < n; i++)
-        if (ids[i] < 0 || (uint32_t)ids[i] >= vocab)
+        if (ids[i] < 0 || (vocab && (uint32_t)ids[i] >= vocab)) /* 0: the config does not say */
             return rkf_fail(err, RKF_INVALID, "input %u: token id %d is outside the vocabulary of %s (0 to %u)", input,
                             ids[i], job->model->name, vocab - 1);
     return RKF_OK;

@@ -33,7 +33,9 @@ rkf_status model_head(struct rkf_model *m, struct exec *x, struct head **out, rk
 {
     rkf_status rc = RKF_OK;
     pthread_mutex_lock(&m->head_lock);
-    if (!m->head_made && !(rc = head_create(x, m->dir, m->weights, m->dtype, &m->head, err)))
+    if (!m->weights)
+        rc = rkf_fail(err, RKF_UNSUPPORTED, "model %s has compiled graphs only, and they give no logits", m->name);
+    else if (!m->head_made && !(rc = head_create(x, m->dir, m->weights, m->dtype, &m->head, err)))
         m->head_made = true;
     pthread_mutex_unlock(&m->head_lock);
     if (!rc && !m->head)
@@ -150,20 +152,78 @@ static rkf_status load_names(struct rkf_model *m, const rkf_model_options *o, rk
     return m->path && m->name ? RKF_OK : rkf_fail_memory(err, strlen(path), "a model's name");
 }
 
-static rkf_status load_body(struct rkf_model *m, rkf_error *err)
+/* A native body on a pool's device. */
+static rkf_status make_native(struct rkf_model *m, struct pool *p, enum dtype dtype, struct body **out, rkf_error *err)
+{
+    rkf_runtime *rt = m->rt;
+    if (m->dir->spec_error.status)
+        return rkf_fail(err, m->dir->spec_error.status, "%.480s", m->dir->spec_error.message);
+    pthread_mutex_lock(&rt->load_lock);
+    struct exec *x = &rt->load_exec;
+    x->device = p->device;
+    arena_reset(&x->scratch);
+    rkf_status rc = m->weights ? RKF_OK : weights_open(m->dir->path, &m->weights, err);
+    if (!rc)
+        rc = encoder_create(x, m->dir, m->weights, dtype, out, err);
+    arena_free(&x->scratch);
+    pthread_mutex_unlock(&rt->load_lock);
+    if (!rc && weights_changed(m->weights))
+        rc = rkf_fail(err, RKF_IO, "the weights of %s changed while they were read: load the model again", m->path);
+    return rc;
+}
+
+rkf_status model_native(struct rkf_model *m, struct body **out, rkf_error *err)
+{
+    rkf_status rc = RKF_OK;
+    pthread_mutex_lock(&m->head_lock);
+    if (!m->native)
+        rc = make_native(m, m->pool, m->dtype, &m->native, err);
+    pthread_mutex_unlock(&m->head_lock);
+    if (!rc)
+        *out = m->native;
+    return rc;
+}
+
+/* Compiled graphs or the native body: --file-name decides; else, on an NPU, the files for its platform if there are
+ * any. */
+static rkf_status load_body(struct rkf_model *m, const rkf_model_options *o, rkf_error *err)
+{
+    bool npu = m->pool == &m->rt->pool[POOL_NPU];
+    const char *file = o->file_name;
+    size_t n = strlen(m->path), dir = strlen(m->dir->path);
+    if (!file && n > 5 && !strcmp(m->path + n - 5, ".rknn") && n > dir)
+        file = m->path + dir + 1;
+    if (file && !npu && !m->dir->has_weights)
+        return rkf_fail(err, RKF_UNAVAILABLE,
+                        "%s is compiled for an NPU, which this runtime does not have, and there are "
+                        "no model.safetensors beside it",
+                        file);
+    if (file && !npu)
+        log_line(&m->rt->log, RKF_LOG_WARN,
+                 "%s is compiled for an NPU: model %s runs from model.safetensors on the CPU", file, m->name);
+    if (npu && (file || m->dir->n_rknn_files)) {
+        rkf_status rc = npu_graph_open(m->pool->device, m->dir, file, m->dtype == DTYPE_I8, &m->body, err);
+        if (!rc) {
+            m->graph = true;
+            m->graph_length = m->body->ops->limits(m->body).max_tokens;
+            return RKF_OK;
+        }
+        if (rc != RKF_NOT_FOUND || file || !m->dir->has_weights)
+            return rc;
+    }
+    return make_native(m, m->pool, m->dtype, &m->body, err);
+}
+
+static rkf_status load_pooler(struct rkf_model *m, rkf_error *err)
 {
     rkf_runtime *rt = m->rt;
     pthread_mutex_lock(&rt->load_lock);
     struct exec *x = &rt->load_exec;
     x->device = m->pool->device;
     arena_reset(&x->scratch);
-    rkf_status rc = encoder_create(x, m->dir, m->weights, m->dtype, &m->body, err);
-    if (!rc)
-        rc = pooler_create(x, m->dir, m->dtype == DTYPE_I8 ? DTYPE_F32 : m->dtype, &m->pooler, err);
+    rkf_status rc = pooler_create(x, m->dir, m->dtype == DTYPE_I8 ? DTYPE_F32 : m->dtype, &m->pooler, err);
     arena_free(&x->scratch);
     pthread_mutex_unlock(&rt->load_lock);
-    if (!rc && weights_changed(m->weights))
-        rc = rkf_fail(err, RKF_IO, "the weights of %s changed while they were read: load the model again", m->path);
     return rc;
 }
 
@@ -172,14 +232,15 @@ static rkf_status load(struct rkf_model *m, const rkf_model_options *o, rkf_erro
     rkf_status rc = load_names(m, o, err);
     if (!rc)
         rc = model_dir_open(m->path, o->subfolder, &m->dir, err);
-    if (!rc && m->dir->spec_error.status)
-        rc = rkf_fail(err, m->dir->spec_error.status, "%.480s", m->dir->spec_error.message);
     if (!rc)
         rc = tokenizer_open(m->dir->path, &m->tokenizer, err);
     if (!rc)
-        rc = weights_open(m->dir->path, &m->weights, err);
+        rc = load_body(m, o, err);
     if (!rc)
-        rc = load_body(m, err);
+        rc = load_pooler(m, err);
+    struct pool *cpu = &m->rt->pool[POOL_CPU];
+    if (!rc && m->cpu_fallback && m->pool != cpu && m->dir->has_weights)
+        rc = make_native(m, cpu, DTYPE_F32, &m->cpu_body, err);
     if (rc)
         return rc;
     enum { BATCH_TOKENS = 2048 };
@@ -187,6 +248,8 @@ static rkf_status load(struct rkf_model *m, const rkf_model_options *o, rkf_erro
     int32_t wish = m->rt->options.batch_tokens;
     m->batch_tokens = wish > 0 ? (uint32_t)wish : limits.batch_tokens ? limits.batch_tokens : BATCH_TOKENS;
     m->max_length = longest(m, o);
+    if (m->graph && !m->dir->has_weights && (!m->max_length || m->max_length > m->graph_length))
+        m->max_length = m->graph_length; /* nothing takes more */
     m->feed_types = m->dir->spec.type_vocab_size > 1 && tokenizer_facts(m->tokenizer).token_types;
     return RKF_OK;
 }
@@ -195,8 +258,10 @@ static void model_free(struct rkf_model *m)
 {
     if (!m)
         return;
-    if (m->body)
-        m->body->ops->release(m->body);
+    struct body *bodies[] = { m->body, m->cpu_body, m->native };
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++)
+        if (bodies[i])
+            bodies[i]->ops->release(bodies[i]);
     head_free(m->head);
     pooler_free(m->pooler);
     weights_close(m->weights);

@@ -108,12 +108,14 @@ static void slice_done(struct work *w, const struct slice *s, struct exec *x, co
 static rkf_status work_compute(struct work *w, struct exec *x, rkf_error *err)
 {
     struct batch batch;
-    struct rows rows;
-    struct body *body = w->model->body;
+    struct rows rows = { 0 };
+    struct body *body = w->body;
     arena_reset(&x->scratch);
     x->cores_used = x->cores;
     x->cores_failed = 0;
     rkf_status rc = batch_make(w, &x->scratch, &batch, err);
+    if (!rc && w->long_texts && body == w->model->body)
+        rc = model_native(w->model, &body, err);
     if (!rc)
         rc = body->ops->run(body, x, &batch, &rows, err);
     uint32_t seq = 0;

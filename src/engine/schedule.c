@@ -27,9 +27,27 @@ struct waiting_list {
     uint32_t n_models, n;
 };
 
-static void predict(const struct rkf_model *m, const struct queue *q, struct place_waiting *row)
+struct route { /* how a model runs on a pool now */
+    struct body *body;
+    uint8_t cores;
+    bool automatic, whole;
+};
+
+static bool route_find(const struct rkf_model *m, const struct pool *p, struct route *out)
 {
-    const struct body_ops *ops = m->body->ops;
+    const struct pool *cpu = &m->rt->pool[POOL_CPU];
+    if (m->off_npu && p == cpu) /* its cores are sick, its user allowed the CPU */
+        *out = (struct route){ m->cpu_body, (uint8_t)((1u << p->n_cores) - 1), true, true };
+    else if (!m->off_npu && m->pool == p)
+        *out = (struct route){ m->body, m->cores, m->mask.automatic, p->whole && m->mask.automatic };
+    else
+        return false;
+    return true;
+}
+
+static void predict(const struct rkf_model *m, const struct route *r, const struct queue *q, struct place_waiting *row)
+{
+    const struct body_ops *ops = r->body->ops;
     if (!ops->cost_us)
         return;
     uint32_t lengths[64], n = 0, tokens = 0;
@@ -39,21 +57,21 @@ static void predict(const struct rkf_model *m, const struct queue *q, struct pla
             lengths[n++] = j->items[i].n;
         }
     for (uint32_t c = 0; c < NPU_MAX_CORES; c++)
-        row->cost_us[c] = ops->cost_us(m->body, c + 1, lengths, n);
+        row->cost_us[c] = ops->cost_us(r->body, c + 1, lengths, n);
 }
 
-static void list_add(struct waiting_list *l, struct rkf_model *m, struct place_waiting row, struct candidate of)
+static void list_add(struct waiting_list *l, struct rkf_model *m, const struct pool *p, const struct route *r,
+                     struct place_waiting row, struct candidate of)
 {
     if (l->n == MAX_WAITING)
         return; /* the rest waits for its turn */
     if (!l->n_models || l->models[l->n_models - 1] != m) {
-        const struct pool *p = m->pool;
         l->models[l->n_models] = m;
         l->place_models[l->n_models++] = (struct place_model){
-            .cores = m->cores,
-            .automatic = m->mask.automatic,
-            .joint_lanes = p->device->joint_lanes,
-            .whole = p->whole && m->mask.automatic,
+            .cores = r->cores,
+            .automatic = r->automatic,
+            .joint_lanes = p->device->joint_lanes && !m->graph,
+            .whole = r->whole,
         };
     }
     row.model = l->n_models - 1;
@@ -65,17 +83,18 @@ static void list_fill(struct waiting_list *l, rkf_runtime *rt, const struct pool
 {
     l->n = l->n_models = 0;
     for (struct rkf_model *m = rt->models; m; m = m->next) {
-        if (m->pool != p)
+        struct route r;
+        if (!route_find(m, p, &r))
             continue;
         for (struct work *w = m->retries; w; w = w->next)
-            list_add(l, m, (struct place_waiting){ .priority = w->priority, .since_ns = w->since_ns },
+            list_add(l, m, p, &r, (struct place_waiting){ .priority = w->priority, .since_ns = w->since_ns },
                      (struct candidate){ .retry = w });
         for (struct queue *q = m->queues; q; q = q->next)
             if (q->first) {
                 struct place_waiting row = { .priority = q->priority, .since_ns = q->first->queued_ns };
-                if (m->mask.automatic && p->n_cores > 1)
-                    predict(m, q, &row);
-                list_add(l, m, row, (struct candidate){ .queue = q });
+                if (r.automatic && p->n_cores > 1)
+                    predict(m, &r, q, &row);
+                list_add(l, m, p, &r, row, (struct candidate){ .queue = q });
             }
     }
 }
@@ -97,22 +116,30 @@ static uint32_t take_tokens(const struct rkf_model *m, const struct queue *q, ui
     return share < m->batch_tokens ? (uint32_t)share : m->batch_tokens;
 }
 
+/* Longer than every compiled graph of the model: the native body takes it. */
+static bool item_long(const struct rkf_model *m, const struct item *it)
+{
+    return m->graph && it->n > m->graph_length;
+}
+
 /* Moves items from the head of the queue into a work: always one, then up to the budget. NULL: out of memory. */
 static struct work *work_make(struct rkf_model *m, struct queue *q, uint8_t cores)
 {
     struct work *w = mem_zalloc(1, sizeof *w);
     uint32_t budget = take_tokens(m, q, cores), cap = 0;
-    uint32_t most_seqs = m->body->ops->limits(m->body).batch_seqs;
     if (!w)
         return NULL;
     *w = (struct work){ .model = m, .priority = q->priority, .since_ns = q->first->queued_ns };
+    w->long_texts = item_long(m, &q->first->items[q->first->next_item]);
+    uint32_t most_seqs = w->long_texts ? 0 : m->body->ops->limits(m->body).batch_seqs;
     bool full = false;
     while (q->first && !full) {
         struct job *job = q->first;
         uint32_t first = job->next_item, i = first;
         for (; i < job->n_items && !full; i++) {
             uint32_t n = job->items[i].n;
-            if (w->n_seqs && (w->n_tokens + n > budget || (most_seqs && w->n_seqs == most_seqs))) {
+            bool other = item_long(m, &job->items[i]) != w->long_texts; /* another body's */
+            if (w->n_seqs && (other || w->n_tokens + n > budget || (most_seqs && w->n_seqs == most_seqs))) {
                 full = true;
                 break;
             }
@@ -197,6 +224,8 @@ static struct work *work_start(struct pool *p, struct rkf_model *m, struct candi
     }
     if (of.retry)
         retries_remove(m, w);
+    struct route route;
+    w->body = route_find(m, p, &route) ? route.body : m->body;
     w->lane = lane;
     w->runner = r;
     w->start_ns = now;
@@ -232,15 +261,25 @@ static void cores_recover(struct pool *p, int64_t now)
             p->core[c].health = CORE_WELL; /* another try; if it fails it is sick again */
 }
 
-/* A model all of whose cores are sick cannot wait for them: its requests fail now, with the reason. */
-static void fail_without_cores(struct pool *p, rkf_runtime *rt)
+/* A model all of whose cores are sick cannot wait for them: it goes to the CPU where its user allowed that, else its
+ * requests fail now, with the reason. */
+static void leave_sick_cores(struct pool *p, rkf_runtime *rt)
 {
     uint8_t well = 0;
     for (uint32_t c = 0; c < p->n_cores; c++)
         well |= (uint8_t)((p->core[c].health == CORE_WELL) << c);
     for (struct rkf_model *m = rt->models; m; m = m->next) {
-        bool stuck = m->pool == p && (m->mask.automatic ? !(m->cores & well) : (m->cores & well) != m->cores);
-        if (!stuck)
+        if (m->pool != p)
+            continue;
+        bool stuck = m->mask.automatic ? !(m->cores & well) : (m->cores & well) != m->cores;
+        if (m->cpu_body && stuck != m->off_npu) {
+            m->off_npu = stuck;
+            m->n_fallbacks += stuck;
+            log_line(&rt->log, stuck ? RKF_LOG_ERROR : RKF_LOG_WARN,
+                     stuck ? "model %s runs on the CPU now: %s core %s failed" : "model %s runs on %s core %s again",
+                     m->name, p->platform->name, core_set_name(m->cores));
+        }
+        if (!stuck || m->cpu_body)
             continue;
         char why[200];
         snprintf(why, sizeof why, "%s core %s failed and is left alone for a while: try later, or another core mask",
@@ -257,12 +296,15 @@ struct work *queue_take(rkf_runtime *rt)
 {
     int64_t now = time_now_ns();
     struct waiting_list list;
+    for (int k = 0; k < POOL_KINDS && !rt->closing; k++)
+        if (rt->pool[k].device) {
+            cores_recover(&rt->pool[k], now);
+            leave_sick_cores(&rt->pool[k], rt);
+        }
     for (int k = 0; k < POOL_KINDS && !rt->closing; k++) {
         struct pool *p = &rt->pool[k];
         if (!p->device)
             continue;
-        cores_recover(p, now);
-        fail_without_cores(p, rt);
         for (int tries = 0; tries < 64; tries++) { /* a lost lease or a failed request lets the next one try */
             list_fill(&list, rt, p);
             struct place_in in = { .now_ns = now,
@@ -302,7 +344,8 @@ static bool may_retry(const struct work *w, const struct pool *p, rkf_status sta
     for (uint32_t c = 0; c < p->n_cores; c++)
         well |= (uint8_t)((p->core[c].health == CORE_WELL) << c);
     const struct rkf_model *m = w->model;
-    return status == RKF_DEVICE && w->attempts == 0 && m->mask.automatic && (m->cores & well) && !m->closing;
+    bool elsewhere = m->cpu_body || (m->mask.automatic && (m->cores & well));
+    return status == RKF_DEVICE && w->attempts == 0 && elsewhere && !m->closing;
 }
 
 bool queue_work_done(struct work *w, rkf_status status, const rkf_error *err)
