@@ -23,6 +23,9 @@ ALL = [c for c in range(MAX) if not 0xD800 <= c <= 0xDFFF]
 FLAGS = ["control", "space", "punct", "mn", "numeric", "mark", "word", "cjk", "re_letter", "re_number", "re_space",
          "re_upper", "re_lower", "re_other_letter", "re_mark", "re_punct", "re_symbol", "re_word", "re_digit",
          "joins", "prepends", "breaks", "pictures"]
+CATEGORIES = ["Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc",
+              "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Co"]  # as in enum unicode_category; bits 23 to 27 of the flags
+CATEGORY_SHIFT = 23
 REGEX = {"re_letter": r"\p{L}", "re_number": r"\p{N}", "re_space": r"\s", "re_upper": r"[\p{Lu}\p{Lt}]",
          "re_lower": r"\p{Ll}", "re_other_letter": r"[\p{Lm}\p{Lo}]", "re_mark": r"\p{M}", "re_punct": r"\p{P}",
          "re_symbol": r"\p{S}", "re_word": r"\w", "re_digit": r"\d"}
@@ -30,6 +33,18 @@ REGEX = {"re_letter": r"\p{L}", "re_number": r"\p{N}", "re_space": r"\s", "re_up
 
 def pieces(pre, text):
     return [p for p, _ in pre.pre_tokenize_str(text)]
+
+
+def members(pattern):
+    """Code points that Oniguruma's pattern matches: what Split leaves when it removes them."""
+    pre, out = pre_tokenizers.Split(Regex(pattern), "removed"), set()
+    for begin in range(0, len(ALL), 4096):
+        block = ALL[begin:begin + 4096]
+        rest = set()
+        for _, (b, e) in pre.pre_tokenize_str("".join(map(chr, block))):
+            rest.update(block[b:e])
+        out.update(c for c in block if c not in rest)
+    return out
 
 
 def probe_flags():
@@ -41,7 +56,9 @@ def probe_flags():
     white, punct = pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation("isolated")
     digits, words = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.Whitespace()
     bert_pre = pre_tokenizers.BertPreTokenizer()
-    splits = {k: pre_tokenizers.Split(Regex(v), "isolated") for k, v in REGEX.items()}
+    classes = {k: members(v) for k, v in REGEX.items()}
+    category = {c: i for i, name in enumerate(CATEGORIES) for c in members(r"\p{%s}" % name)}
+    assert len(category) == len(ALL)
     flags = [0] * MAX
     for cp in ALL:
         c = chr(cp)
@@ -58,12 +75,10 @@ def probe_flags():
         }
         # the same function decides for both: what is neither splits differently
         assert (len(pieces(bert_pre, text)) == 3) == (facts["punct"] and not facts["space"]), hex(cp)
-        for k, s in splits.items():
-            # "\x01" is in none of the classes; a class match stands alone
-            facts[k] = len(pieces(s, text)) == 3
+        facts.update((k, cp in v) for k, v in classes.items())
         for i, k in enumerate(FLAGS):
             f |= facts.get(k, False) << i  # the last ones: probe_breaks
-        flags[cp] = f
+        flags[cp] = f | category[cp] << CATEGORY_SHIFT
     return flags
 
 

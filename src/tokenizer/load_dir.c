@@ -116,16 +116,66 @@ static rkf_status build_bert(struct tokenizer *t, const char *text, size_t n, co
     return post_load_bert(&t->post, cls, sep, err);
 }
 
-static rkf_status load_bert(const char *dir, const struct config *c, struct tokenizer *t, rkf_error *err)
+/* merges.txt: one merge a line, the first line may be "#version: ..." */
+static rkf_status add_merges(struct model *m, const char *text, size_t n, rkf_error *err)
+{
+    size_t lines = 1, at = 0, len;
+    uint32_t rank = 0;
+    const char *line;
+    struct buf buf;
+    while (next_line(text, n, &at, &line, &len))
+        lines++;
+    rkf_status rc = bpe_create(m, lines, err);
+    buf_init(&buf, INT32_MAX);
+    for (at = 0; !rc && next_line(text, n, &at, &line, &len);)
+        if (len < 8 || memcmp(line, "#version", 8) != 0)
+            rc = bpe_add_line(m, rank++, line, len, &buf, err);
+    buf_free(&buf);
+    return rc ? rkf_fail_within(err, rc, "merges.txt") : RKF_OK;
+}
+
+/* Byte-level BPE, <s> A </s></s> B </s>. */
+static rkf_status build_roberta(struct tokenizer *t, yyjson_val *vocab, const char *merges, size_t n,
+                                const struct config *c, rkf_error *err)
+{
+    static const char what[] = "tokenizer_config.json";
+    int32_t cls, sep;
+    rkf_status rc;
+    struct pretokenizer *pre = &t->pretokenizers[t->n_pretokenizers++];
+    *pre = (struct pretokenizer){ .kind = PRE_BYTE_LEVEL, .use_regex = true, .scan = scan_gpt2 };
+    t->decoders[t->n_decoders++] = (struct decoder){ .kind = DECODE_BYTE_LEVEL };
+    t->post.trim = true;
+    t->model.kind = MODEL_BPE;
+    if ((rc = json_get_bool(c->main, "add_prefix_space", &pre->add_prefix_space, what, err)) ||
+        (rc = json_get_bool(c->main, "trim_offsets", &t->post.trim, what, err)))
+        return rc;
+    t->post.trim_space = pre->add_prefix_space;
+    if ((rc = model_load_vocab(&t->model, vocab, err)) || (rc = add_merges(&t->model, merges, n, err)) ||
+        (rc = need_token(t, c, TOKEN_CLS, "vocab.json", &cls, err)) ||
+        (rc = need_token(t, c, TOKEN_SEP, "vocab.json", &sep, err)))
+        return rc;
+    return post_load_roberta(&t->post, cls, sep, err);
+}
+
+static rkf_status read_text(const char *dir, const char *name, char **text, size_t *n, rkf_error *err)
 {
     char path[PATH_MAX];
+    if (!path_join(path, sizeof path, dir, name))
+        return rkf_fail(err, RKF_INVALID, "path too long: %.200s...", dir);
+    rkf_status rc = file_read(path, MAX_FILE, text, n, err);
+    if (!rc && utf8_valid_prefix(*text, *n) != *n) {
+        mem_free(*text);
+        *text = NULL;
+        rc = rkf_fail(err, RKF_FORMAT, "%s is not UTF-8", path);
+    }
+    return rc;
+}
+
+static rkf_status load_bert(const char *dir, const struct config *c, struct tokenizer *t, rkf_error *err)
+{
     char *text = NULL;
     size_t n = 0;
-    if (!path_join(path, sizeof path, dir, "vocab.txt"))
-        return rkf_fail(err, RKF_INVALID, "path too long: %.200s...", dir);
-    rkf_status rc = file_read(path, MAX_FILE, &text, &n, err);
-    if (!rc && utf8_valid_prefix(text, n) != n)
-        rc = rkf_fail(err, RKF_FORMAT, "%s is not UTF-8", path);
+    rkf_status rc = read_text(dir, "vocab.txt", &text, &n, err);
     if (!rc)
         rc = build_bert(t, text, n, c, err);
     mem_free(text);
@@ -134,11 +184,17 @@ static rkf_status load_bert(const char *dir, const struct config *c, struct toke
 
 static rkf_status load_roberta(const char *dir, const struct config *c, struct tokenizer *t, rkf_error *err)
 {
-    (void)dir;
-    (void)c;
-    (void)t;
-    (void)roberta_tokens;
-    return rkf_fail(err, RKF_UNSUPPORTED, "vocab.json with merges.txt is not supported yet");
+    char *merges = NULL;
+    size_t n = 0;
+    yyjson_doc *vocab = NULL;
+    rkf_status rc = read_text(dir, "merges.txt", &merges, &n, err);
+    if (!rc)
+        rc = json_load(dir, "vocab.json", MAX_FILE, &vocab, err);
+    if (!rc)
+        rc = build_roberta(t, yyjson_doc_get_root(vocab), merges, n, c, err);
+    yyjson_doc_free(vocab);
+    mem_free(merges);
+    return rc;
 }
 
 static rkf_status load_vocabulary(const char *dir, struct config *c, bool bert, struct tokenizer **out, rkf_error *err)

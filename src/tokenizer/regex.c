@@ -33,48 +33,127 @@ static int compile(const char *p, size_t len, regex_t **re, OnigErrorInfo *info)
     return r;
 }
 
-/* Every character of s as itself: what is not a letter, digit or beyond ASCII gets a backslash. */
-static char *escape(const char *s, size_t len, size_t *n)
+/* ---- general categories are written out as ranges: the Oniguruma of the system knows another Unicode version than the
+ * one in `tokenizers`, ours are from there */
+
+/* Order as in tools/make_unicode_tables.py. */
+static const char *const category_names[UNICODE_CATEGORIES] = {
+    "cn", "lu", "ll", "lt", "lm", "lo", "mn", "mc", "me", "nd", "nl", "no", "pc", "pd", "ps",
+    "pe", "pi", "pf", "po", "sm", "sc", "sk", "so", "zs", "zl", "zp", "cc", "cf", "co",
+};
+static const char *const group_names[][2] = {
+    { "letter", "l" }, { "mark", "m" },      { "number", "n" }, { "punctuation", "p" },
+    { "symbol", "s" }, { "separator", "z" }, { "other", "c" },
+};
+
+/* Set of categories (bits) for a property name such as L, Lu or Letter; 0: not a general category. */
+static uint32_t category_set(const char *name, size_t len)
 {
-    char *out = mem_array(len, 2);
-    *n = 0;
-    for (size_t i = 0; out && i < len; i++) {
+    char low[16];
+    uint32_t set = 0;
+    if (!len || len >= sizeof low)
+        return 0;
+    for (size_t i = 0; i < len; i++)
+        low[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] | 0x20 : name[i]);
+    low[len] = 0;
+    for (size_t i = 0; i < sizeof group_names / sizeof *group_names; i++)
+        if (!strcmp(low, group_names[i][0]))
+            strcpy(low, group_names[i][1]);
+    for (uint32_t i = 0; i < UNICODE_CATEGORIES; i++)
+        if (!strcmp(low, category_names[i]) || (!low[1] && low[0] == category_names[i][0]))
+            set |= 1u << i;
+    return set;
+}
+
+static void put_ranges(struct buf *b, uint32_t set, bool negative)
+{
+    uint32_t begin = UINT32_MAX;
+    buf_puts(b, negative ? "[^" : "[");
+    for (uint32_t cp = 0; cp <= 0x110000; cp++) {
+        bool in = cp < 0x110000 && (cp < 0xd800 || cp > 0xdfff) && (set >> unicode_category(cp) & 1);
+        if (in && begin == UINT32_MAX) {
+            begin = cp;
+        } else if (!in && begin != UINT32_MAX) {
+            buf_printf(b, "\\x{%x}-\\x{%x}", begin, cp - 1);
+            begin = UINT32_MAX;
+        }
+    }
+    buf_putc(b, ']');
+}
+
+/* pattern with \p{..} of categories written out. */
+static rkf_status write_out(const char *p, size_t len, struct buf *out, rkf_error *err)
+{
+    for (size_t i = 0; i < len;) {
+        if (p[i] != '\\' || i + 1 == len) {
+            buf_putc(out, p[i++]);
+            continue;
+        }
+        const char *end = i + 3 < len && p[i + 2] == '{' ? memchr(p + i + 3, '}', len - i - 3) : NULL;
+        bool property = end && (p[i + 1] == 'p' || p[i + 1] == 'P'), negative = p[i + 1] == 'P';
+        size_t name = i + 3;
+        if (property && p[name] == '^') {
+            negative = !negative;
+            name++;
+        }
+        uint32_t set = property ? category_set(p + name, (size_t)(end - p) - name) : 0;
+        if (set) {
+            put_ranges(out, set, negative);
+            i = (size_t)(end - p) + 1;
+        } else {
+            buf_append(out, p + i, 2);
+            i += 2;
+        }
+    }
+    if (!out->failed)
+        return RKF_OK;
+    if (out->max - out->len > 64)
+        return rkf_fail_memory(err, out->len, "a regular expression");
+    return rkf_fail(err, RKF_FORMAT, "a regular expression is too long once its classes are written out");
+}
+
+/* Every character of s as itself: what is not a letter, digit or beyond ASCII gets a backslash. */
+static rkf_status escape(const char *s, size_t len, struct buf *out, rkf_error *err)
+{
+    for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)s[i];
         bool plain = c >= 0x80 || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c < ' ';
         if (!plain)
-            out[(*n)++] = '\\';
-        out[(*n)++] = s[i];
+            buf_putc(out, '\\');
+        buf_putc(out, s[i]);
     }
-    return out;
+    return out->failed ? rkf_fail_memory(err, 2 * len, "a regular expression") : RKF_OK;
 }
 
 rkf_status regex_compile(const char *pattern, size_t len, bool literal, const char *what, struct regex **out,
                          rkf_error *err)
 {
+    enum { MAX_PATTERN = 4 << 20 };
     char quoted[160];
-    char *escaped = NULL;
+    struct buf text;
+    OnigErrorInfo info;
     struct regex *r = mem_zalloc(1, sizeof *r);
     if (!r)
         return rkf_fail_memory(err, sizeof *r, "a regular expression");
     snprintf(r->what, sizeof r->what, "%s", what);
-    if (literal && !(escaped = escape(pattern, len, &len))) {
-        mem_free(r);
-        return rkf_fail_memory(err, 2 * len, "a regular expression");
+    buf_init(&text, MAX_PATTERN);
+    rkf_status rc = literal ? escape(pattern, len, &text, err) : write_out(pattern, len, &text, err);
+    if (!rc) {
+        int code = compile(text.p ? text.p : "", text.len, &r->re, &info);
+        if (code != ONIG_NORMAL) {
+            UChar message[ONIG_MAX_ERROR_MESSAGE_LEN];
+            onig_error_code_to_str(message, code, &info);
+            rc = rkf_fail(err, code == ONIGERR_MEMORY ? RKF_NO_MEMORY : RKF_FORMAT,
+                          "%s: bad regular expression '%s': %s", what, rkf_quote(quoted, sizeof quoted, pattern, len),
+                          (const char *)message);
+        }
     }
-    OnigErrorInfo info;
-    int code = compile(escaped ? escaped : pattern, len, &r->re, &info);
-    if (code != ONIG_NORMAL) {
-        UChar message[ONIG_MAX_ERROR_MESSAGE_LEN];
-        onig_error_code_to_str(message, code, &info);
-        rkf_fail(err, code == ONIGERR_MEMORY ? RKF_NO_MEMORY : RKF_FORMAT, "%s: bad regular expression '%s': %s", what,
-                 rkf_quote(quoted, sizeof quoted, escaped ? escaped : pattern, len), (const char *)message);
-        mem_free(escaped);
+    buf_free(&text);
+    if (rc)
         mem_free(r);
-        return code == ONIGERR_MEMORY ? RKF_NO_MEMORY : RKF_FORMAT;
-    }
-    mem_free(escaped);
-    *out = r;
-    return RKF_OK;
+    else
+        *out = r;
+    return rc;
 }
 
 void regex_free(struct regex *r)

@@ -43,6 +43,13 @@ static inline uint32_t unicode_flags(uint32_t cp)
     return unicode_flag_sets[unicode_flags_stage2[(uint32_t)unicode_flags_stage1[cp >> 7] << 7 | (cp & 127)]];
 }
 
+/* General category as Oniguruma in `tokenizers` knows it: an index into regex.c's category_names. */
+enum { UNICODE_CATEGORIES = 29 };
+static inline uint32_t unicode_category(uint32_t cp)
+{
+    return unicode_flags(cp) >> 23;
+}
+
 /* Rank of the canonical combining class; 0: a starter. */
 static inline uint8_t unicode_ccc(uint32_t cp)
 {

@@ -7,8 +7,8 @@
 
 /* clang-format off */
 extern const uint16_t unicode_flags_stage1[8704];
-extern const uint8_t unicode_flags_stage2[35072];
-extern const uint32_t unicode_flag_sets[43];
+extern const uint8_t unicode_flags_stage2[35328];
+extern const uint32_t unicode_flag_sets[71];
 extern const uint8_t unicode_ccc_stage1[8704];
 extern const uint8_t unicode_ccc_stage2[9728];
 extern const uint8_t unicode_nfd_stage1[17408];
