@@ -43,7 +43,10 @@ rkf_status rkf_devices(const rkf_runtime_options *options, char **json, rkf_erro
         memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
     const char *wish = o.device;
     bool require_npu = o.require_npu;
-    o.device = "cpu"; /* looks only */
+    bool sim = wish && !strcmp(wish, "sim");
+    if (sim && (!o.platform || !strcmp(o.platform, "auto")))
+        o.platform = "rk3588"; /* as rkf_runtime_open takes it */
+    o.device = "cpu";          /* looks only */
     o.require_npu = false;
     o.log = NULL;
     buf_init(&b, DOCUMENT_MAX);

@@ -38,9 +38,8 @@ uint8_t npu_device_hung(const struct device *d)
 rkf_status npu_graph_open(struct device *d, const struct model_dir *m, const char *file, bool int8, struct body **out,
                           rkf_error *err)
 {
-    (void)d, (void)int8, (void)out;
-    return rkf_fail(err, file ? RKF_UNSUPPORTED : RKF_NOT_FOUND, "%s: compiled graphs cannot be run by this build yet",
-                    file ? file : m->path);
+    struct rknn_body_options o = { .file_name = file, .int8 = int8 };
+    return rknn_body_create(d, m, &o, out, err);
 }
 
 /* Which device "auto" takes, by looking only: an NPU of this platform whose node can be opened, and a runtime library.

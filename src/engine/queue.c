@@ -191,7 +191,9 @@ static struct work *schedule_but(rkf_runtime *rt, const struct job *mine)
 {
     struct work *own = NULL;
     for (struct work *w; (w = queue_take(rt));) {
-        if (mine && !own && work_has(w, mine)) {
+        bool may_hang = mine && mine->deadline_ns &&
+                        w->lane->pool == &rt->pool[POOL_NPU]; /* then it must stay free to leave */
+        if (mine && !own && !may_hang && work_has(w, mine)) {
             own = w;
             w->runner->lent = true;
         } else {

@@ -105,6 +105,19 @@ static void slice_done(struct work *w, const struct slice *s, struct exec *x, co
     queue_unlock(rt);
 }
 
+/* When nobody waits for the work any more: the last deadline of its jobs, 0 if one has none. */
+static int64_t work_deadline(const struct work *w)
+{
+    int64_t last = 0;
+    for (uint32_t i = 0; i < w->n_slices; i++) {
+        int64_t d = w->slices[i].job->deadline_ns;
+        if (!d)
+            return 0;
+        last = d > last ? d : last;
+    }
+    return last;
+}
+
 static rkf_status work_compute(struct work *w, struct exec *x, rkf_error *err)
 {
     struct batch batch;
@@ -113,6 +126,7 @@ static rkf_status work_compute(struct work *w, struct exec *x, rkf_error *err)
     arena_reset(&x->scratch);
     x->cores_used = x->cores;
     x->cores_failed = 0;
+    x->deadline_ns = work_deadline(w);
     rkf_status rc = batch_make(w, &x->scratch, &batch, err);
     if (!rc && w->long_texts && body == w->model->body)
         rc = model_native(w->model, &body, err);

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine over the simulated NPU: every platform and mask uses its cores and no other, faults end in the right
+ * answer or a clear error, nothing is left behind. Answers are compared with those of the CPU device, which the golden
+ * tests hold against the reference.
+ */
+#include "engine_util.h"
+
+#include "../sim/simlib.h"
+
+#include "base/thread.h"
+
+#include <pthread.h>
+
+static const char *const texts[] = {
+    "There is rain and snow today.",
+    "She likes loan more than stock.",
+    "cat",
+    "The bank gave a loan. The dog and the cat like rain, wind and snow, and the bank likes stock.",
+};
+enum { N = sizeof texts / sizeof *texts, DIM = 64 };
+static float reference[N][DIM];
+
+static rkf_input input_of(size_t i)
+{
+    return (rkf_input){ .text = { texts[i % N], strlen(texts[i % N]) } };
+}
+
+static bool close_to(const float *a, size_t i) /* unit vectors: the dot product is the cosine */
+{
+    double dot = 0;
+    for (int k = 0; k < DIM; k++)
+        dot += (double)a[k] * reference[i % N][k];
+    return dot >= 0.9999;
+}
+
+static rkf_runtime *open_sim(const char *platform)
+{
+    rkf_error err;
+    rkf_runtime_options o = RKF_RUNTIME_OPTIONS_INIT;
+    rkf_runtime *rt = NULL;
+    o.platform = platform;
+    o.device = "sim";
+    o.npu_runtime = SIM_LIBRARY;
+    o.threads = 2;
+    assert_ok(rkf_runtime_open(&o, &rt, &err));
+    return rt;
+}
+
+static rkf_status run_one(rkf_model *m, size_t i, int64_t timeout_us, uint32_t *cores, rkf_error *err)
+{
+    rkf_input in = input_of(i);
+    rkf_request rq = request_of(RKF_TASK_EMBED, &in, 1);
+    rkf_result *r = NULL;
+    rkf_tensor t;
+    rkf_info info;
+    rq.timeout_us = timeout_us;
+    rkf_status rc = rkf_run(m, &rq, &r, err);
+    if (rc)
+        return rc;
+    assert_int_equal(rkf_result_tensor(r, 0, &t), RKF_OK);
+    assert_int_equal(t.shape[0], DIM);
+    assert_true(close_to(t.data, i));
+    assert_int_equal(rkf_result_info(r, RKF_ALL, &info), RKF_OK);
+    if (cores)
+        *cores = info.cores;
+    rkf_result_free(r);
+    return RKF_OK;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    sim_load();
+    rkf_error err;
+    rkf_runtime *rt = open_runtime("cpu", 1);
+    rkf_model *m = open_model(rt, MODELS "bert-embed", NULL);
+    for (size_t i = 0; i < N; i++) {
+        rkf_input in = input_of(i);
+        rkf_request rq = request_of(RKF_TASK_EMBED, &in, 1);
+        rkf_result *r = NULL;
+        rkf_tensor t;
+        assert_ok(rkf_run(m, &rq, &r, &err));
+        rkf_result_tensor(r, 0, &t);
+        memcpy(reference[i], t.data, sizeof reference[i]);
+        rkf_result_free(r);
+    }
+    rkf_model_close(m);
+    rkf_runtime_close(rt);
+    return 0;
+}
+
+static void nothing_is_left(void)
+{
+    struct rknnsim_counters c = sim_counters();
+    assert_int_equal(c.contexts + c.matmul_contexts + c.memories + c.weights + c.outputs_held, 0);
+    assert_int_equal(c.mem_leaked + c.mem_overruns + c.bad_handles + c.misuse + c.would_abort, 0);
+}
+
+static void every_mask_runs_on_its_cores_only(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *platform, *mask;
+        uint32_t cores;
+    } cases[] = {
+        { "rk3588", "auto", 7 }, { "rk3588", "0", 1 },   { "rk3588", "1", 2 },    { "rk3588", "2", 4 },
+        { "rk3588", "0_1", 3 },  { "rk3588", "all", 7 }, { "rk3576", "auto", 3 }, { "rk3576", "1", 2 },
+        { "rk3576", "all", 3 },  { "rk3568", "0", 1 },   { "rk3566", "auto", 1 }, { "rk3562", "all", 1 },
+    };
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        rkf_error err;
+        rkf_runtime *rt = open_sim(cases[c].platform);
+        rkf_model *m = open_model(rt, MODELS "bert-embed", cases[c].mask);
+        sim_config("reset=counters");
+        for (size_t i = 0; i < N; i++) {
+            uint32_t cores = 0;
+            assert_ok(run_one(m, i, 0, &cores, &err));
+            assert_true(cores != 0 && (cores & ~cases[c].cores) == 0);
+            if (strcmp(cases[c].mask, "auto") != 0)
+                assert_int_equal(cores, cases[c].cores);
+        }
+        struct rknnsim_counters k = sim_counters(); /* what the NPU itself saw */
+        for (uint32_t core = 0; core < 3; core++)
+            if (!(cases[c].cores >> core & 1))
+                assert_int_equal(k.jobs[core], 0);
+            else if (strcmp(cases[c].mask, "auto") != 0)
+                assert_true(k.jobs[core] > 0);
+        rkf_runtime_close(rt);
+        nothing_is_left();
+    }
+}
+
+/* ---- several models side by side, as in the vendor's multi-model example */
+
+struct caller {
+    rkf_model *model;
+    uint32_t allowed;
+    int wrong;
+};
+
+static void *call_many(void *arg)
+{
+    struct caller *c = arg;
+    for (size_t i = 0; i < 12; i++) {
+        rkf_error err;
+        uint32_t cores = 0;
+        if (run_one(c->model, i, 0, &cores, &err) || (cores & ~c->allowed))
+            c->wrong++;
+    }
+    return NULL;
+}
+
+static void three_models_on_three_cores_under_load(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 12 };
+    static const char *const masks[] = { "0", "1", "2" };
+    rkf_runtime *rt = open_sim("rk3588");
+    rkf_model *m[3];
+    struct caller c[CLIENTS];
+    pthread_t t[CLIENTS];
+    for (int i = 0; i < 3; i++)
+        m[i] = open_model(rt, MODELS "bert-embed", masks[i]);
+    for (int i = 0; i < CLIENTS; i++) {
+        c[i] = (struct caller){ m[i % 3], 1u << i % 3, 0 };
+        assert_int_equal(pthread_create(&t[i], NULL, call_many, &c[i]), 0);
+    }
+    for (int i = 0; i < CLIENTS; i++) {
+        pthread_join(t[i], NULL);
+        assert_int_equal(c[i].wrong, 0);
+    }
+    rkf_runtime_close(rt);
+    nothing_is_left();
+}
+
+/* ---- faults */
+
+static void a_timeout_is_retried(void **state)
+{
+    (void)state;
+    rkf_error err;
+    rkf_runtime *rt = open_sim("rk3588");
+    rkf_model *m = open_model(rt, MODELS "bert-embed", "1");
+    assert_ok(run_one(m, 0, 0, NULL, &err));
+    sim_config("fault=timeout core=1 job=3");
+    assert_ok(run_one(m, 1, 0, NULL, &err)); /* once: the device tries again */
+    sim_config("fault=none");
+    rkf_runtime_close(rt);
+    nothing_is_left();
+}
+
+static void a_dead_core_is_named_and_auto_goes_round_it(void **state)
+{
+    (void)state;
+    rkf_error err;
+    rkf_runtime *rt = open_sim("rk3588");
+    rkf_model *pinned = open_model(rt, MODELS "bert-embed", "2"), *any = open_model(rt, MODELS "bert-embed", "auto");
+    assert_ok(run_one(pinned, 0, 0, NULL, &err));
+    sim_config("fault=dead core=2");
+    assert_fails(run_one(pinned, 1, 0, NULL, &err), RKF_DEVICE, "2");
+    assert_fails(run_one(pinned, 1, 0, NULL, &err), RKF_DEVICE, "core 2 failed and is left alone");
+    for (size_t i = 0; i < 8; i++) {
+        uint32_t cores = 0;
+        assert_ok(run_one(any, i, 0, &cores, &err));
+        assert_int_equal(cores & 4, 0);
+    }
+    sim_config("fault=none");
+    rkf_runtime_close(rt);
+    nothing_is_left();
+}
+
+static void the_cpu_takes_over_where_that_is_allowed(void **state)
+{
+    (void)state;
+    rkf_error err;
+    rkf_runtime *rt = open_sim("rk3566");
+    rkf_model_options o = RKF_MODEL_OPTIONS_INIT;
+    rkf_model *m = NULL;
+    o.path = MODELS "bert-embed";
+    o.cpu_fallback = true;
+    assert_ok(rkf_model_open(rt, &o, &m, &err));
+    assert_ok(run_one(m, 0, 0, NULL, &err));
+    sim_config("fault=dead core=0");
+    for (size_t i = 0; i < 4; i++)
+        assert_ok(run_one(m, i, 0, NULL, &err));
+    char *json = NULL;
+    assert_ok(rkf_stats(rt, &json, &err));
+    assert_non_null(strstr(json, "\"fallbacks\":1"));
+    rkf_free(json);
+    sim_config("fault=none");
+    rkf_runtime_close(rt);
+    nothing_is_left();
+}
+
+static void a_hung_call_does_not_hold_its_request(void **state)
+{
+    (void)state;
+    rkf_error err;
+    rkf_runtime *rt = open_sim("rk3588");
+    rkf_model *m = open_model(rt, MODELS "bert-embed", "0"), *other = open_model(rt, MODELS "bert-embed", "1");
+    assert_ok(run_one(m, 0, 0, NULL, &err));
+    sim_config("fault=hang core=0");
+    int64_t begin = time_now_ns();
+    assert_fails(run_one(m, 1, 300000, NULL, &err), RKF_DEADLINE, "");
+    assert_true(time_now_ns() - begin < 5 * (int64_t)1000000000);
+    assert_ok(run_one(other, 2, 0, NULL, &err)); /* the other cores go on */
+    sim_config("release=hang");
+    rkf_runtime_close(rt);
+    for (int i = 0; i < 100 && sim_counters().memories; i++)
+        usleep(20000); /* what the hung call held goes when it has returned */
+    nothing_is_left();
+}
+
+static void an_allocation_that_fails_is_an_error(void **state)
+{
+    (void)state;
+    for (int nth = 1; nth <= 12; nth += 3) {
+        rkf_error err;
+        char fault[40];
+        rkf_runtime *rt = open_sim("rk3576");
+        rkf_model_options o = RKF_MODEL_OPTIONS_INIT;
+        rkf_model *m = NULL;
+        o.path = MODELS "bert-embed";
+        snprintf(fault, sizeof fault, "fault=nomem job=%d", nth);
+        sim_config(fault);
+        rkf_status rc = rkf_model_open(rt, &o, &m, &err);
+        if (!rc)
+            rc = run_one(m, 0, 0, NULL, &err);
+        assert_true(rc == RKF_OK || rc == RKF_NO_MEMORY || rc == RKF_DEVICE);
+        sim_config("fault=none");
+        rkf_runtime_close(rt);
+        nothing_is_left();
+    }
+}
+
+static void a_missing_device_is_said_in_words(void **state)
+{
+    (void)state;
+    rkf_error err;
+    rkf_runtime_options o = RKF_RUNTIME_OPTIONS_INIT;
+    rkf_runtime *rt = NULL;
+    o.platform = "rk3588";
+    o.require_npu = true;
+    o.root = TEST_DATA "/boards/none";
+    assert_fails(rkf_runtime_open(&o, &rt, &err), RKF_UNAVAILABLE, "no rk3588 NPU");
+    o.require_npu = false;
+    o.device = "rknn";
+    assert_fails(rkf_runtime_open(&o, &rt, &err), RKF_UNAVAILABLE, "no rk3588 NPU");
+    o.device = "gpu";
+    assert_fails(rkf_runtime_open(&o, &rt, &err), RKF_INVALID, "unknown device 'gpu': use auto, cpu, rknn or sim");
+    o.device = "sim";
+    o.npu_runtime = "/nowhere.so";
+    assert_fails(rkf_runtime_open(&o, &rt, &err), RKF_UNAVAILABLE, "/nowhere.so");
+    assert_null(rt);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_mask_runs_on_its_cores_only),
+        cmocka_unit_test(three_models_on_three_cores_under_load),
+        cmocka_unit_test(a_timeout_is_retried),
+        cmocka_unit_test(a_dead_core_is_named_and_auto_goes_round_it),
+        cmocka_unit_test(the_cpu_takes_over_where_that_is_allowed),
+        cmocka_unit_test(a_hung_call_does_not_hold_its_request),
+        cmocka_unit_test(an_allocation_that_fails_is_an_error),
+        cmocka_unit_test(a_missing_device_is_said_in_words),
+    };
+    return cmocka_run_group_tests(tests, setup, NULL);
+}
