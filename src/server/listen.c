@@ -73,6 +73,18 @@ static rkf_status open_unix(const char *path, struct listener *out, rkf_error *e
     return RKF_OK;
 }
 
+/* Port 0 is the kernel's choice: which one, the log shall say. */
+static void name_port(struct listener *l, const char *host)
+{
+    struct sockaddr_storage sa = { 0 };
+    socklen_t len = sizeof sa;
+    if (getsockname(l->fd, (struct sockaddr *)&sa, &len) < 0)
+        return;
+    unsigned port = ntohs(sa.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)&sa)->sin6_port
+                                                   : ((struct sockaddr_in *)(void *)&sa)->sin_port);
+    snprintf(l->name, sizeof l->name, strchr(host, ':') ? "[%.60s]:%u" : "%.60s:%u", *host ? host : "*", port);
+}
+
 /* host may be empty: all addresses, both families on one socket. */
 static rkf_status open_tcp(const char *host, const char *port, struct listener *out, rkf_error *err)
 {
@@ -104,6 +116,8 @@ static rkf_status open_tcp(const char *host, const char *port, struct listener *
             close(l.fd);
         return status;
     }
+    if (!strtol(port, NULL, 10))
+        name_port(&l, host);
     *out = l;
     return RKF_OK;
 }

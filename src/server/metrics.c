@@ -142,12 +142,19 @@ void metrics_http(struct metrics *m, int route, int status)
         atomic_fetch_add_explicit(&m->http[route][status], 1, memory_order_relaxed);
 }
 
+uint64_t metrics_total(const struct metrics *m, enum histogram h, uint64_t *sum)
+{
+    uint64_t total = 0;
+    for (int i = 0; i <= histogram_names[h].buckets; i++)
+        total += atomic_load_explicit(&m->histograms[h].buckets[i], memory_order_relaxed);
+    *sum = atomic_load_explicit(&m->histograms[h].sum, memory_order_relaxed);
+    return total;
+}
+
 double metrics_quantile(const struct metrics *m, enum histogram h, double q)
 {
-    uint64_t total = 0, seen = 0;
+    uint64_t sum, total = metrics_total(m, h, &sum), seen = 0;
     int n = histogram_names[h].buckets;
-    for (int i = 0; i <= n; i++)
-        total += atomic_load_explicit(&m->histograms[h].buckets[i], memory_order_relaxed);
     for (int i = 0; i < n && total; i++) {
         seen += atomic_load_explicit(&m->histograms[h].buckets[i], memory_order_relaxed);
         if ((double)seen >= q * (double)total)

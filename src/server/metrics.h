@@ -65,6 +65,8 @@ void metrics_observe(struct metrics *m, enum histogram h, int64_t value);
 void metrics_fault(struct metrics *m, enum api_fault fault); /* te_request_failure of this fault, if it has one */
 /* An answered request: rkformer_http_requests_total{route, code}. route: index below 64. */
 void metrics_http(struct metrics *m, int route, int status);
+/* How many observations, and their sum (microseconds for durations). */
+uint64_t metrics_total(const struct metrics *m, enum histogram h, uint64_t *sum);
 /* The value below which a share q (0..1) of the observations lies, from the buckets; 0: none. */
 double metrics_quantile(const struct metrics *m, enum histogram h, double q);
 

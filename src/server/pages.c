@@ -244,16 +244,18 @@ enum outcome page_cores(struct exchange *x)
     const struct metrics *m = x->server->core.metrics;
     if (rkf_stats(x->server->runtime, &json, &err))
         return exchange_refuse(x, FAULT_INTERNAL, "%s", err.message);
+    uint64_t sum, requests = metrics_total(m, TE_REQUEST_DURATION, &sum);
     size_t len = strlen(json);
     buf_append(&x->out, json, len ? len - 1 : 0); /* without the closing brace */
     rkf_free(json);
     buf_printf(&x->out,
                ",\"server\":{\"uptime_us\":%lld,\"requests_in_flight\":%lld,\"connections\":%lld,\"queued\":%lld,"
-               "\"latency_p50_s\":%.6g,\"latency_p99_s\":%.6g,\"cache_bytes\":%zu}}",
+               "\"requests\":%llu,\"request_seconds\":%.6f,\"latency_p50_s\":%.6g,\"latency_p99_s\":%.6g,\"cache_"
+               "bytes\":%zu}}",
                (long long)((time_now_ns() - x->server->started_ns) / 1000),
                (long long)metrics_gauge_value(m, GAUGE_REQUESTS), (long long)metrics_gauge_value(m, GAUGE_CONNECTIONS),
-               (long long)metrics_gauge_value(m, TE_QUEUE_SIZE), metrics_quantile(m, TE_REQUEST_DURATION, 0.5),
-               metrics_quantile(m, TE_REQUEST_DURATION, 0.99),
+               (long long)metrics_gauge_value(m, TE_QUEUE_SIZE), (unsigned long long)requests, (double)sum * 1e-6,
+               metrics_quantile(m, TE_REQUEST_DURATION, 0.5), metrics_quantile(m, TE_REQUEST_DURATION, 0.99),
                x->server->core.cache ? cache_bytes(x->server->core.cache) : 0);
     return exchange_json(x);
 }
