@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tensor memories. Blocks come from the heap with a guard behind them, so that sanitizers and the guard see writes past
- * the end; their fds are numbers of our own that rknn_create_mem_from_fd understands. A memory made from an fd keeps
- * the block alive. Data begins at virt_addr + offset.
+ * Tensor memories. Blocks come from the heap with a guard behind them, so that the guard, or the address sanitizer,
+ * sees writes past the end; their fds are numbers of our own that rknn_create_mem_from_fd understands. A memory made
+ * from an fd keeps the block alive. Data begins at virt_addr + offset.
  */
 #include "sim.h"
 
@@ -10,8 +10,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* With the address sanitizer its own zone begins right behind the block. */
+#if defined(__SANITIZE_ADDRESS__)
+#define GUARD 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define GUARD 0
+#endif
+#endif
+#ifndef GUARD
+#define GUARD 64
+#endif
+
 enum {
-    GUARD = 64,
     GUARD_BYTE = 0xa5,
     FIRST_FD = 1 << 20, /* above what the system hands out */
 };
@@ -60,13 +71,15 @@ static struct block *block_new(uint64_t size, uint32_t domain)
         return NULL;
     }
     struct block *b = calloc(1, sizeof *b);
-    size_t bytes = (size_t)(size + GUARD + 63) / 64 * 64;
-    if (b == NULL || (b->p = aligned_alloc(64, bytes)) == NULL) {
+    void *p = NULL;
+    if (b == NULL || posix_memalign(&p, 64, (size_t)size + GUARD) != 0) {
         free(b);
         return NULL;
     }
+    b->p = p;
     memset(b->p, 0, size);
-    memset(b->p + size, GUARD_BYTE, GUARD);
+    for (int i = 0; i < GUARD; i++)
+        b->p[size + (uint32_t)i] = GUARD_BYTE;
     b->size = size;
     b->fd = next_fd++;
     b->domain = domain;
@@ -87,7 +100,7 @@ static void block_drop(struct block *b)
     while (*at != b)
         at = &(*at)->next;
     *at = b->next;
-    for (uint32_t i = 0; i < GUARD; i++)
+    for (int i = 0; i < GUARD; i++)
         if (b->p[b->size + i] != GUARD_BYTE) {
             sim.counters.mem_overruns++;
             sim_log('E', "memory of %llu bytes was written past its end", (unsigned long long)b->size);

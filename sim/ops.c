@@ -206,7 +206,8 @@ static int run_softmax(const struct args *a)
         float max = -INFINITY;
         double sum = 0;
         for (size_t i = 0; i < n; i++)
-            max = fmaxf(max, get(a->p[0], r + i));
+            if (get(a->p[0], r + i) > max)
+                max = get(a->p[0], r + i);
         if (max == -INFINITY) /* all masked: evenly */
             max = 0;
         for (size_t i = 0; i < n; i++)

@@ -55,8 +55,9 @@ static void expect(const char *name, const float *got, yyjson_val *list)
     size_t n;
     double *want = read_numbers(list, &n), cosine = sim_cosine(got, want, n), most = 0, worst = 0;
     for (size_t i = 0; i < n; i++) {
-        most = fmax(most, fabs(want[i]));
-        worst = fmax(worst, fabs(want[i] - (double)got[i]));
+        double off = fabs(want[i] - (double)got[i]);
+        most = fabs(want[i]) > most ? fabs(want[i]) : most;
+        worst = off > worst ? off : worst;
     }
     if (!(cosine >= 0.9999) || !(worst <= 0.02 * most))
         fail_msg("%s: cosine %.7f, off by %g of %g", name, cosine, worst, most);
