@@ -244,6 +244,7 @@ static void reset_counters(void)
     c->weights_bytes = live.weights_bytes;
     c->outputs_held = live.outputs_held;
     c->threads = live.threads;
+    memcpy(c->queued, live.queued, sizeof c->queued);
     sim.trace_len = sim.trace_at = 0;
 }
 

@@ -36,7 +36,7 @@ static uint32_t least_loaded(uint32_t cores)
 {
     uint32_t best = 0;
     for (uint32_t i = 1; i < cores; i++)
-        if (sim.cores[i].queued < sim.cores[best].queued)
+        if (sim.counters.queued[i] < sim.counters.queued[best])
             best = i;
     return best;
 }
@@ -52,7 +52,7 @@ static void enqueue(struct job *j)
         else
             c->head = j;
         c->tail = j;
-        c->queued++;
+        sim.counters.queued[i]++;
     }
 }
 
@@ -73,7 +73,7 @@ static void dequeue(struct job *j)
         c->head = j->next[i];
         if (c->head == NULL)
             c->tail = NULL;
-        c->queued--;
+        sim.counters.queued[i]--;
     }
 }
 
@@ -134,6 +134,7 @@ static int execute(const struct work *w, struct job *j)
     bool model = c->model, compute = c->compute || !model;
     double seconds = w->seconds * c->scale / c->platform->speed;
     uint64_t releases = sim.releases;
+    sim.counters.modelled_ns += model ? (uint64_t)(seconds * 1e9) : 0;
     if (hit && f.kind != FAULT_HANG)
         return fail_job(j, &f);
     while (hit && sim.releases == releases)

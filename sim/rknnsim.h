@@ -26,6 +26,8 @@ struct rknnsim_counters {
     uint64_t jobs[3];         /* jobs that ran on core i, joint jobs included */
     uint64_t jobs_by_mask[8]; /* jobs that ran on exactly this set of cores */
     uint64_t busy_ns[3];      /* time that core i was busy */
+    uint64_t modelled_ns;     /* what the cost model says of all jobs, scaled; 0 with cost=host */
+    uint64_t queued[3];       /* live: jobs that wait for core i or run on it */
     uint64_t jobs_failed, resets;
     uint64_t jobs_late;                 /* computing took longer than the modelled time */
     uint64_t contexts, matmul_contexts; /* live */

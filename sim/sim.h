@@ -66,8 +66,7 @@ struct context;
 struct memory;
 struct job;
 struct core {
-    struct job *head, *tail; /* FIFO; the head runs or waits for its other cores */
-    uint32_t queued;
+    struct job *head, *tail; /* FIFO; the head runs or waits for its other cores; counters.queued: how many */
 };
 struct sim {
     pthread_mutex_t lock;

@@ -65,10 +65,9 @@ static size_t *order_transposed(int K, int N)
 static uint16_t half_of_eighths(int v)
 {
     uint16_t sign = v < 0 ? 0x8000 : 0;
-    int m = abs(v), e = 25; /* value m * 2^-3 = m * 2^(e - 15 - 10 - 3 ...) normalised below */
+    int m = abs(v), e = 15 + 10 - 3;
     if (m == 0)
         return sign;
-    e = 15 + 10 - 3;
     while (m < 1024) {
         m <<= 1;
         e--;

