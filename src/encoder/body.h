@@ -28,7 +28,7 @@ struct encoder {
     struct attention attention;
     struct rotary rotary[2]; /* global, local */
     size_t bytes;
-    _Atomic uint32_t ns_per_unit; /* of work (see cost_units) on one core-thread, measured; 0: not yet */
+    _Atomic uint64_t fs_per_unit; /* femtoseconds per multiplication on one core, learnt from runs; 0: not yet */
 };
 
 extern const struct body_ops encoder_ops;

@@ -75,18 +75,45 @@ static rkf_status get_buffers(struct run *r)
     return RKF_OK;
 }
 
+/* RoBERTa counts positions without padding tokens, and gives them the row before the first. They appear inside of a
+ * text only if it spells the padding token out; *rows stays NULL where none does. */
+static rkf_status count_positions(struct run *r, const uint32_t **rows)
+{
+    const struct batch *b = r->b;
+    int32_t offset = r->e->spec.position_offset, pad = offset - 1;
+    uint32_t first = 0;
+    while (offset && first < b->n_tokens && b->ids[first] != pad)
+        first++;
+    if (!offset || first == b->n_tokens)
+        return RKF_OK;
+    uint32_t *p = arena_array(&r->x->scratch, b->n_tokens, sizeof *p);
+    if (!p)
+        return rkf_fail_memory(r->err, b->n_tokens * sizeof *p, "positions");
+    for (uint32_t i = 0; i < b->n_seqs; i++) {
+        uint32_t row = (uint32_t)offset;
+        for (uint32_t t = b->cu_lens[i]; t < b->cu_lens[i + 1]; t++)
+            p[t] = b->ids[t] == pad ? (uint32_t)pad : row++;
+    }
+    *rows = p;
+    return RKF_OK;
+}
+
 static rkf_status embed(struct run *r)
 {
     const struct encoder *e = r->e;
     const struct device *d = r->x->device;
+    struct embedding_tables tables = e->tables;
     struct batch b = *r->b;
     if (e->spec.type_vocab_size < 2)
         b.type_ids = NULL;
+    rkf_status rc = count_positions(r, &tables.position_rows);
+    if (rc)
+        return rc;
     if (!e->project)
-        return d->cpu->embed(r->x, &e->tables, &b, r->stream, r->err);
+        return d->cpu->embed(r->x, &tables, &b, r->stream, r->err);
     struct view narrow = view_make(r->wide, DTYPE_F32, b.n_tokens, e->spec.embedding_size);
-    struct epilogue epi = { .norm = e->spec.embedding_norm && !e->tables.norm ? &e->embedding_norm : NULL };
-    rkf_status rc = d->cpu->embed(r->x, &e->tables, &b, narrow, r->err);
+    struct epilogue epi = { .norm = e->spec.embedding_norm && !tables.norm ? &e->embedding_norm : NULL };
+    rc = d->cpu->embed(r->x, &tables, &b, narrow, r->err);
     return rc ? rc : d->linear->apply(r->x, e->project, narrow, &epi, r->stream, r->err);
 }
 
@@ -164,11 +191,55 @@ static rkf_status layer(struct run *r, uint32_t i)
     return rc ? rc : mlp(r, y, s->pre_norm ? norm_before(r->e, i + 1) : &y->mlp_norm);
 }
 
+/* ---- the rest of a body */
+
+static struct body_limits encoder_limits(const struct body *body)
+{
+    const struct encoder *e = (const struct encoder *)body;
+    return (struct body_limits){ .max_tokens = e->spec.max_positions, .bytes = e->bytes };
+}
+
+/* Multiplications of a run: linear layers by token, attention by pair of tokens. */
+static uint64_t count_work(const struct encoder_spec *s, const uint32_t *lengths, uint32_t n)
+{
+    enum { FEWEST = 8 }; /* tokens: below, reading the weights is the cost */
+    uint64_t heads = (uint64_t)s->heads * s->head_dim, kv = (uint64_t)s->kv_heads * s->head_dim;
+    uint64_t linear = s->hidden_size * (2 * heads + 2 * kv + (uint64_t)s->intermediate_size * (s->gated ? 3 : 2));
+    uint64_t tokens = 0, pairs = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        tokens += lengths[i];
+        pairs += (uint64_t)lengths[i] * lengths[i];
+    }
+    return s->layers * ((tokens < FEWEST ? FEWEST : tokens) * linear + 2 * pairs * heads);
+}
+
+static uint32_t encoder_cost_us(const struct body *body, uint32_t n_cores, const uint32_t *lengths, uint32_t n)
+{
+    const struct encoder *e = (const struct encoder *)body;
+    double rate = atomic_load(&e->fs_per_unit), us = rate * 1e-9 * (double)count_work(&e->spec, lengths, n);
+    us /= n_cores ? n_cores : 1;
+    return us < 1 ? rate > 0 : us > 1e9 ? 1000000000 : (uint32_t)us;
+}
+
+/* Learns from a run what a unit of work takes on one core. */
+static void learn_cost(struct encoder *e, const struct exec *x, const struct batch *b, int64_t began_ns)
+{
+    uint32_t lengths[64], n = b->n_seqs < 64 ? b->n_seqs : 64, cores = (uint32_t)__builtin_popcount(x->cores);
+    for (uint32_t i = 0; i < n; i++)
+        lengths[i] = b->cu_lens[i + 1] - b->cu_lens[i];
+    double scale = (double)b->n_tokens / (double)(b->cu_lens[n] ? b->cu_lens[n] : 1); /* the rest is like these */
+    double fs = (double)(time_now_ns() - began_ns) * 1e6 * (cores ? cores : 1) /
+                ((double)count_work(&e->spec, lengths, n) * scale);
+    uint64_t old = atomic_load(&e->fs_per_unit), fresh = fs < 1 ? 1 : fs > 1e12 ? (uint64_t)1e12 : (uint64_t)fs;
+    atomic_store(&e->fs_per_unit, old ? (3 * old + fresh) / 4 : fresh);
+}
+
 static rkf_status encoder_run(struct body *body, struct exec *x, const struct batch *b, struct rows *out,
                               rkf_error *err)
 {
-    const struct encoder *e = (const struct encoder *)body;
+    struct encoder *e = (struct encoder *)body;
     struct run r = { .e = e, .x = x, .b = b, .err = err };
+    int64_t began_ns = time_now_ns();
     rkf_status rc = check_batch(e, b, err);
     if (!rc)
         rc = get_buffers(&r);
@@ -178,26 +249,11 @@ static rkf_status encoder_run(struct body *body, struct exec *x, const struct ba
         rc = enter(&r);
     for (uint32_t i = 0; !rc && i < e->spec.layers; i++)
         rc = layer(&r, i);
-    if (!rc)
-        *out = (struct rows){ BODY_HIDDEN, r.normed.p, b->n_tokens, e->spec.hidden_size, true };
-    return rc;
-}
-
-/* ---- the rest of a body */
-
-static struct body_limits encoder_limits(const struct body *body)
-{
-    const struct encoder *e = (const struct encoder *)body;
-    return (struct body_limits){ .max_tokens = e->spec.max_positions, .bytes = e->bytes };
-}
-
-static uint32_t encoder_cost_us(const struct body *body, uint32_t n_cores, const uint32_t *lengths, uint32_t n)
-{
-    (void)body;
-    (void)n_cores;
-    (void)lengths;
-    (void)n;
-    return 0;
+    if (rc)
+        return rc;
+    learn_cost(e, x, b, began_ns);
+    *out = (struct rows){ BODY_HIDDEN, r.normed.p, b->n_tokens, e->spec.hidden_size, true };
+    return RKF_OK;
 }
 
 static void encoder_release(struct body *body)

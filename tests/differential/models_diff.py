@@ -199,6 +199,8 @@ row("bert", "config without defaults", options=dict(after=config_change(hidden_a
                                                                        type_vocab_size=None, pad_token_id=None)),
     **dict(SMALL, type_vocab_size=2))
 row("roberta", "pad_token_id 5", **dict(SMALL, pad_token_id=5, bos_token_id=0, eos_token_id=2))
+for name in ("roberta", "camembert", "mpnet", "bert"):
+    row(name, "padding tokens inside of the text", options=dict(pads=True), **dict(SMALL, vocab_size=7))
 row("electra", "embeddings of 24", **dict(SMALL, embedding_size=24))
 row("electra", "embeddings of 24", "MaskedLM", **dict(SMALL, embedding_size=24))
 row("electra", "embeddings as wide as hidden", **dict(SMALL, embedding_size=32))
@@ -323,9 +325,9 @@ def save(model, path, options):
         options["after"](path)
 
 
-def cases_for(model, lengths):
+def cases_for(model, lengths, pads_too):
     c = model.config
-    pads = {i for i in (c.pad_token_id, 1) if i is not None}
+    pads = set() if pads_too else {i for i in (c.pad_token_id, 1) if i is not None}
     allowed = [i for i in range(min(c.vocab_size, 60000)) if i not in pads]
     types = getattr(c, "type_vocab_size", 0) or 0
     g = torch.Generator().manual_seed(1)
@@ -378,7 +380,7 @@ def run_row(program, family, special, head, config, options):
             model = auto.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
         limit = model.config.max_position_embeddings - 2 - max(model.config.pad_token_id or 0, 1 if family == "mpnet" else 0)
         lengths = options.get("lengths", [1, 2, 17, 33, min(limit, 80)])
-        cases = cases_for(model, lengths)
+        cases = cases_for(model, lengths, options.get("pads"))
         cases_file, out_file = os.path.join(path, "cases.json"), os.path.join(path, "out.json")
         json.dump(cases, open(cases_file, "w"))
         done = subprocess.run([program, path, cases_file, out_file, "f32"], capture_output=True, text=True)

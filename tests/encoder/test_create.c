@@ -186,6 +186,31 @@ static void test_changed_weights(void **state)
     rig_unload(&rig);
 }
 
+/* Predictions: none before the first run, then more for more work and less for more cores. */
+static void test_cost(void **state)
+{
+    (void)state;
+    rkf_error err;
+    struct rows out;
+    int32_t ids[80] = { 0 };
+    const uint32_t one[] = { 70 }, two[] = { 70, 70 };
+    assert_ok(rig_load(&rig, TEST_DATA "/models/random/bert-cls", DTYPE_F32, &err));
+    struct body *b = rig.body;
+    assert_int_equal(b->ops->cost_us(b, 1, one, 1), 0);
+    batch_clear(&batch);
+    for (int i = 0; i < 100; i++)
+        batch_add(&batch, ids, NULL, 70);
+    assert_ok(b->ops->run(b, &rig.x, &batch.b, &out, &err));
+    uint32_t many[64];
+    for (int i = 0; i < 64; i++)
+        many[i] = 70;
+    uint32_t cost = b->ops->cost_us(b, 1, many, 64);
+    assert_true(cost > 0);
+    assert_true(b->ops->cost_us(b, 1, two, 2) >= b->ops->cost_us(b, 1, one, 1));
+    assert_true(b->ops->cost_us(b, 2, many, 64) <= cost / 2 + 1);
+    rig_unload(&rig);
+}
+
 static void test_no_head(void **state)
 {
     (void)state;
@@ -270,8 +295,9 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_shapes),          TEST(test_names_and_types), TEST(test_bad_batches),   TEST(test_odd_batches),
-        TEST(test_changed_weights), TEST(test_no_head),         TEST(test_out_of_memory), TEST(test_steady_state),
+        TEST(test_shapes),       TEST(test_names_and_types), TEST(test_bad_batches), TEST(test_odd_batches),
+        TEST(test_cost),         TEST(test_changed_weights), TEST(test_no_head),     TEST(test_out_of_memory),
+        TEST(test_steady_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -118,13 +118,40 @@ static void test_multiple_choice(void **state)
     rig_stop(&rig);
 }
 
+/* Texts that spell the padding token out: RoBERTa and MPNet do not count it as a position. */
+static void test_padding_inside(void **state)
+{
+    (void)state;
+    int32_t ids[64];
+    char path[512];
+    rkf_error err;
+    struct rows out;
+    yyjson_val *c;
+    size_t i, n;
+    yyjson_doc *golden = golden_open(TEST_DATA "/encoder/padding_inside.json");
+    rig_start(&rig, 1);
+    yyjson_arr_foreach(yyjson_doc_get_root(golden), i, n, c)
+    {
+        const char *name = yyjson_get_str(yyjson_obj_get(c, "model"));
+        snprintf(path, sizeof path, TEST_DATA "/models/random/%s", name);
+        assert_ok(rig_load(&rig, path, DTYPE_F32, &err));
+        uint32_t k = read_ids(yyjson_obj_get(c, "input_ids"), ids, 64);
+        batch_clear(&batch);
+        batch_add(&batch, ids, NULL, k);
+        run_batch(&out);
+        assert_close(name, yyjson_obj_get(c, "last_hidden_state"), out.data, (size_t)k * out.cols);
+        rig_unload(&rig);
+    }
+    assert_int_equal(n, 2);
+    yyjson_doc_free(golden);
+    rig_stop(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bert_shapes),
-        cmocka_unit_test(test_other_shapes),
-        cmocka_unit_test(test_heads),
-        cmocka_unit_test(test_multiple_choice),
+        cmocka_unit_test(test_bert_shapes),     cmocka_unit_test(test_other_shapes),   cmocka_unit_test(test_heads),
+        cmocka_unit_test(test_multiple_choice), cmocka_unit_test(test_padding_inside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,13 +46,14 @@ struct rotary { /* cos, sin [max_positions, dim / 2] f32, dim <= head_dim rotate
     bool interleaved; /* pairs (0,1),(2,3).. instead of halves */
 };
 
-struct embedding_tables {    /* out = (sum of tables) -> norm; tables F32, F16 or BF16 */
-    struct view word;        // [vocab, size]
-    struct view position;    // [positions, size]; p NULL: none
-    struct view type;        // [types, size]; p NULL: none
-    int32_t position_offset; /* row of the first token (RoBERTa: pad_id + 1) */
-    float scale;             /* of the word row; 1 */
-    const struct norm *norm; /* NULL: none */
+struct embedding_tables {          /* out = (sum of tables) -> norm; tables F32, F16 or BF16 */
+    struct view word;              // [vocab, size]
+    struct view position;          // [positions, size]; p NULL: none
+    struct view type;              // [types, size]; p NULL: none
+    int32_t position_offset;       /* row of the first token (RoBERTa: pad_id + 1) */
+    const uint32_t *position_rows; // [n_tokens] row of each token instead; NULL: offset, offset + 1, ... per sequence
+    float scale;                   /* of the word row; 1 */
+    const struct norm *norm;       /* NULL: none */
 };
 
 /* The operations, all spread over x->team. Rows are tokens. Nothing here allocates outside x->scratch. */

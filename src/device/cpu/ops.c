@@ -61,7 +61,9 @@ static void embed_rows(void *arg, uint32_t begin, uint32_t end, int thread)
             seq++;
         add_table(j, &t->word, (uint32_t)b->ids[i], t->scale, y, true);
         if (t->position.p)
-            add_table(j, &t->position, i - b->cu_lens[seq] + (uint32_t)t->position_offset, 1, y, false);
+            add_table(j, &t->position,
+                      t->position_rows ? t->position_rows[i] : i - b->cu_lens[seq] + (uint32_t)t->position_offset, 1, y,
+                      false);
         if (t->type.p)
             add_table(j, &t->type, b->type_ids ? b->type_ids[i] : 0, 1, y, false);
         if (t->norm)
