@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/stream.h"
+#include "base/thread.h"
 #include "cli/console.h"
 
 #include <pthread.h>
@@ -13,6 +14,8 @@ enum {
     WINDOW_BYTES = 4 << 20,  /* of texts; a window takes at least one */
     ANSWER_BYTES = 64 << 20, /* of tensors; a window takes at least two */
     LOOK_NS = 50000000,      /* how often the progress bar looks up while waiting */
+    QUICK_NS = 1000000000,   /* windows that take longer do not grow: answers should keep coming */
+    LATE_NS = 200000000,     /* answers that are ready do not wait longer than this for others */
 };
 
 struct stream;
@@ -44,9 +47,11 @@ struct stream {
     uint32_t limit; /* texts in a window now */
     size_t largest; /* answer so far, bytes */
     struct window windows[2];
-    uint64_t read, done; /* texts; done is guarded by lock */
-    bool ended;          /* no more input, or bad is set */
-    rkf_status bad;      /* what ended it early, at bad_err */
+    uint64_t read, done;        /* texts; done is guarded by lock */
+    const struct slot *awaited; /* on_done wakes for it, or for any if NULL; guarded by lock */
+    int64_t filled_ns, flushed_ns;
+    bool ended;     /* no more input, or bad is set */
+    rkf_status bad; /* what ended it early, at bad_err */
     rkf_error bad_err;
     pthread_mutex_t lock;
     pthread_cond_t changed; /* a slot is done */
@@ -64,9 +69,15 @@ static void window_clear(struct window *w)
 
 static void grow(struct stream *s)
 {
+    int64_t now = time_now_ns();
     size_t most = s->largest ? ANSWER_BYTES / s->largest : WINDOW;
     most = most < 2 ? 2 : most > WINDOW ? WINDOW : most;
-    s->limit = s->limit * 2 < most ? s->limit * 2 : (uint32_t)most;
+    if (now - s->filled_ns < QUICK_NS)
+        s->limit *= 2;
+    else if (now - s->filled_ns > 4 * (int64_t)QUICK_NS && s->limit > FIRST_WINDOW)
+        s->limit /= 2;
+    s->limit = s->limit < most ? s->limit : (uint32_t)most;
+    s->filled_ns = now;
 }
 
 /* Reads up to a window's worth; stops where it would have to wait while there is something else to do. */
@@ -107,27 +118,33 @@ static void on_done(void *cookie, rkf_ticket ticket, rkf_status status, rkf_resu
     slot->running = false;
     slot->window->running--;
     s->done++;
-    pthread_cond_signal(&s->changed);
+    if (!s->awaited || s->awaited == slot)
+        pthread_cond_signal(&s->changed);
     pthread_mutex_unlock(&s->lock);
 }
 
-/* Waits until something has changed since `seen` texts were done. */
-static void wait_change(struct stream *s, uint64_t seen)
+/* Waits for a signal of on_done, or until the progress bar wants a look; lock is held. */
+static void wait_signal(struct stream *s)
 {
     struct timespec until;
-    pthread_mutex_lock(&s->lock);
-    while (s->done == seen) {
-        if (!progress_on()) {
-            pthread_cond_wait(&s->changed, &s->lock);
-            continue;
-        }
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += LOOK_NS;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-        if (pthread_cond_timedwait(&s->changed, &s->lock, &until))
-            break;
+    if (!progress_on()) {
+        pthread_cond_wait(&s->changed, &s->lock);
+        return;
     }
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += LOOK_NS;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_cond_timedwait(&s->changed, &s->lock, &until);
+}
+
+/* Waits until more than `seen` texts are done. */
+static void wait_any(struct stream *s, uint64_t seen)
+{
+    pthread_mutex_lock(&s->lock);
+    s->awaited = NULL;
+    while (s->done == seen)
+        wait_signal(s);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -177,7 +194,7 @@ static void start(struct stream *s, struct slot *slot)
     } else if (!rc) {
         uint64_t seen = count_done(s);
         while ((rc = submit(s, slot, &request)) == RKF_BUSY && (any_running(s) || count_done(s) != seen)) {
-            wait_change(s, seen); /* somebody else fills the queue, or we do */
+            wait_any(s, seen); /* somebody else fills the queue, or we do */
             seen = count_done(s);
         }
     }
@@ -209,19 +226,35 @@ static void window_start(struct stream *s, struct window *w)
 
 /* ---- waiting and writing */
 
-static void window_wait(struct stream *s, struct window *w)
+static void show_progress(struct stream *s, uint64_t done)
 {
+    double part = input_part(s->input);
+    progress_show(done, s->read && part >= 0 ? part * (double)done / (double)s->read : part);
+}
+
+static void slot_wait(struct stream *s, const struct slot *slot)
+{
+    pthread_mutex_lock(&s->lock);
+    s->awaited = slot;
     for (;;) {
-        pthread_mutex_lock(&s->lock);
-        uint32_t running = w->running;
         uint64_t done = s->done;
+        bool running = slot->running;
         pthread_mutex_unlock(&s->lock);
-        double part = input_part(s->input);
-        progress_show(done, s->read && part >= 0 ? part * (double)done / (double)s->read : part);
+        show_progress(s, done);
         if (!running)
             return;
-        wait_change(s, done);
+        pthread_mutex_lock(&s->lock);
+        if (slot->running)
+            wait_signal(s);
     }
+}
+
+static bool slot_runs(struct stream *s, const struct slot *slot)
+{
+    pthread_mutex_lock(&s->lock);
+    bool running = slot->running;
+    pthread_mutex_unlock(&s->lock);
+    return running;
 }
 
 /* A failure that is about the text says where that is. */
@@ -246,25 +279,42 @@ static size_t answer_size(const rkf_result *result)
     return n;
 }
 
+static rkf_status flush(struct stream *s, rkf_error *err)
+{
+    s->flushed_ns = time_now_ns();
+    return output_flush(s->output, err);
+}
+
+static rkf_status slot_write(struct stream *s, struct slot *slot, uint64_t index, rkf_error *err)
+{
+    struct record record = { index, &slot->item, slot->result };
+    size_t size = answer_size(slot->result);
+    if (slot->status)
+        return slot_failure(s, slot, err);
+    s->largest = size > s->largest ? size : s->largest;
+    rkf_status rc = s->job->write(s->job->cookie, &record, s->output, err);
+    if (!rc)
+        rc = output_spill(s->output, err);
+    rkf_result_free(slot->result);
+    slot->result = NULL;
+    return rc;
+}
+
+/* After a failure the window is left to call_off: some of it may still run. */
 static rkf_status window_write(struct stream *s, struct window *w, rkf_error *err)
 {
-    window_wait(s, w);
     rkf_status rc = RKF_OK;
     for (uint32_t i = 0; !rc && i < w->n; i++) {
         struct slot *slot = &w->slots[i];
-        if (slot->status) {
-            rc = slot_failure(s, slot, err);
-            break;
-        }
-        struct record record = { w->first + i, &slot->item, slot->result };
-        size_t size = answer_size(slot->result);
-        s->largest = size > s->largest ? size : s->largest;
-        rc = s->job->write(s->job->cookie, &record, s->output, err);
-        if (!rc)
-            rc = output_spill(s->output, err);
-        rkf_result_free(slot->result);
-        slot->result = NULL;
+        if (slot_runs(s, slot) && time_now_ns() - s->flushed_ns > LATE_NS)
+            rc = flush(s, err);
+        if (rc)
+            return rc;
+        slot_wait(s, slot);
+        rc = slot_write(s, slot, w->first + i, err);
     }
+    if (!rc)
+        window_clear(w);
     return rc;
 }
 
@@ -275,12 +325,10 @@ static rkf_status run(struct stream *s, rkf_error *err)
         window_fill(s, now, before->n == 0);
         window_start(s, now);
         rkf_status rc = window_write(s, before, err);
-        window_clear(before);
         if (!rc && !s->ended && !input_ready(s->input)) { /* somebody may be waiting for these before writing on */
             rc = window_write(s, now, err);
-            window_clear(now);
             if (!rc)
-                rc = output_flush(s->output, err);
+                rc = flush(s, err);
         }
         if (rc)
             return rc;
@@ -295,17 +343,14 @@ static rkf_status run(struct stream *s, rkf_error *err)
 /* Whatever still runs is called off and waited for: its callback points into the windows. */
 static void call_off(struct stream *s)
 {
+    for (uint32_t k = 0; k < 2; k++)
+        for (uint32_t i = 0; i < s->windows[k].n; i++)
+            if (slot_runs(s, &s->windows[k].slots[i]))
+                rkf_cancel(s->model, s->windows[k].slots[i].ticket);
     for (uint32_t k = 0; k < 2; k++) {
-        struct window *w = &s->windows[k];
-        for (uint32_t i = 0; i < w->n; i++) {
-            pthread_mutex_lock(&s->lock);
-            bool running = w->slots[i].running;
-            pthread_mutex_unlock(&s->lock);
-            if (running)
-                rkf_cancel(s->model, w->slots[i].ticket);
-        }
-        window_wait(s, w);
-        window_clear(w);
+        for (uint32_t i = 0; i < s->windows[k].n; i++)
+            slot_wait(s, &s->windows[k].slots[i]);
+        window_clear(&s->windows[k]);
     }
 }
 
@@ -315,6 +360,7 @@ rkf_status stream_run(const struct stream_job *job, rkf_model *model, struct inp
     struct stream s = { .job = job, .model = model, .input = input, .output = output };
     pthread_condattr_t attr;
     rkf_status rc = RKF_OK;
+    s.filled_ns = s.flushed_ns = time_now_ns();
     s.limit = job->first_window ? job->first_window : FIRST_WINDOW;
     pthread_mutex_init(&s.lock, NULL);
     pthread_condattr_init(&attr);

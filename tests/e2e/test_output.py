@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 
-from support import EMBED, RKFORMER, Case, main
+from support import EMBED, REAL, RKFORMER, Case, main
 
 
 def read_npy(path):
@@ -101,6 +101,22 @@ class Files(Case):
         feeder.kill()
         feeder.wait()
         p.stderr.close()
+
+
+class Pace(Case):
+    def test_answers_come_while_others_are_computed(self):
+        model = REAL / "all-MiniLM-L6-v2"
+        self.assertTrue(model.is_dir(), f"{model} is missing: make model fetches it")
+        texts = self.file("texts", "There is rain and snow today, and wind. " * 30 + "\n")
+        texts.write_text(texts.read_text() * 128)
+        begin = time.monotonic()
+        p = self.start("embed", "-m", model, "-i", texts, stdout=subprocess.PIPE)
+        p.stdout.readline()
+        first = time.monotonic() - begin
+        self.assertEqual(len(p.stdout.read().splitlines()), 127)
+        self.assertLess(first, 0.6 * (time.monotonic() - begin))
+        self.assertEqual(p.wait(), 0)
+        p.stdout.close()
 
 
 class Formats(Case):
