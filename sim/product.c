@@ -68,22 +68,31 @@ static void load_strip(const struct matmul_product *p, uint32_t n0, uint32_t wid
     }
 }
 
+typedef float quad __attribute__((vector_size(16), aligned(4), may_alias)); /* the compiler's own: SSE, NEON, scalars */
+
 /* Two rows times a strip. a0, a1 [K], strip [K, STRIP]; sums [2][STRIP] */
 static void multiply(const float *restrict a0, const float *restrict a1, const float *restrict strip, uint32_t K,
                      double sums[2][STRIP])
 {
     memset(sums, 0, sizeof(double[2][STRIP]));
     for (uint32_t k0 = 0; k0 < K; k0 += PIECE) {
-        float s0[STRIP] = { 0 }, s1[STRIP] = { 0 };
+        quad s0 = { 0 }, s1 = s0, s2 = s0, s3 = s0, t0 = s0, t1 = s0, t2 = s0, t3 = s0;
         uint32_t end = k0 + PIECE < K ? k0 + PIECE : K;
-        for (uint32_t k = k0; k < end; k++)
-            for (int j = 0; j < STRIP; j++) {
-                s0[j] += a0[k] * strip[k * STRIP + j];
-                s1[j] += a1[k] * strip[k * STRIP + j];
-            }
+        for (uint32_t k = k0; k < end; k++) {
+            const quad *b = (const quad *)(strip + k * STRIP);
+            s0 += a0[k] * b[0];
+            s1 += a0[k] * b[1];
+            s2 += a0[k] * b[2];
+            s3 += a0[k] * b[3];
+            t0 += a1[k] * b[0];
+            t1 += a1[k] * b[1];
+            t2 += a1[k] * b[2];
+            t3 += a1[k] * b[3];
+        }
+        const quad rows[2][4] = { { s0, s1, s2, s3 }, { t0, t1, t2, t3 } };
         for (int j = 0; j < STRIP; j++) {
-            sums[0][j] += s0[j];
-            sums[1][j] += s1[j];
+            sums[0][j] += rows[0][j / 4][j % 4];
+            sums[1][j] += rows[1][j / 4][j % 4];
         }
     }
 }
