@@ -135,6 +135,7 @@ struct rkf_model {
 
     /* guarded by rt->lock */
     uint8_t cores;         /* allowed now */
+    uint8_t leased;        /* exclusive: cores whose locks it holds against other processes */
     struct queue *queues;  /* by falling priority; an empty one may stay */
     struct work *retries;  /* works that failed and run once more, oldest first */
     uint32_t in_flight;    /* works */

@@ -281,6 +281,19 @@ static void model_free(struct rkf_model *m)
     mem_free(m);
 }
 
+/* Between processes an exclusive model holds its cores' locks as long as it is loaded. */
+static rkf_status lease_exclusive(struct rkf_model *m, rkf_error *err)
+{
+    rkf_runtime *rt = m->rt;
+    if (!m->exclusive || !m->pool->leased || !lease_active(rt->lease))
+        return RKF_OK;
+    if (!lease_try(rt->lease, m->cores))
+        return rkf_fail(err, RKF_CONFLICT, "model %s cannot have core %s for itself: another process uses core %s",
+                        m->name, core_set_name(m->cores), core_set_name(lease_busy(rt->lease)));
+    m->leased = m->cores;
+    return RKF_OK;
+}
+
 static void unlink_model(struct rkf_model *m)
 {
     rkf_runtime *rt = m->rt;
@@ -291,6 +304,8 @@ static void unlink_model(struct rkf_model *m)
     if (*at) {
         *at = m->next;
         rt->n_models--;
+        if (m->leased)
+            lease_give(rt->lease, m->leased);
         readmit(rt, m->pool);
     }
     queue_schedule(rt);
@@ -304,6 +319,8 @@ static rkf_status link_model(struct rkf_model *m, rkf_error *err)
     rkf_status rc = rt->closing          ? rkf_fail(err, RKF_CLOSED, "the runtime is being closed")
                     : rt->n_models >= 60 ? rkf_fail(err, RKF_UNSUPPORTED, "a runtime holds at most 60 models")
                                          : admit(m, err);
+    if (!rc && (rc = lease_exclusive(m, err)))
+        readmit(rt, m->pool); /* the others may keep what they had */
     if (!rc) {
         struct rkf_model **at = &rt->models;
         while (*at)

@@ -134,9 +134,10 @@ static rkf_status setup_devices(rkf_runtime *rt, rkf_error *err)
     rc = pool_setup(pool, rt, cpu, npu ? platform_get(PLATFORM_CPU) : rt->platform, err);
     pool->virtual_cores = true;
     if (!rc && npu) {
-        rt->pool[POOL_NPU].leased = wish != WISH_SIM;
+        /* the simulator's cores are this process's own: leases only where they are asked for, to rehearse them */
+        rt->pool[POOL_NPU].leased = wish != WISH_SIM || rt->options.lock_dir;
         rc = pool_setup(&rt->pool[POOL_NPU], rt, npu, rt->platform, err);
-        if (!rc && wish != WISH_SIM)
+        if (!rc && rt->pool[POOL_NPU].leased)
             rc = lease_open(rt->options.lock_dir ? rt->options.lock_dir : "/run/lock/rkformer", rt->platform->cores,
                             &rt->log, &rt->lease, err);
     }

@@ -10,6 +10,7 @@
 
 #include "base/thread.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 
 static const char *const texts[] = {
@@ -274,6 +275,66 @@ static void an_allocation_that_fails_is_an_error(void **state)
     }
 }
 
+/* ---- other processes: whoever else holds the lock of a core is one, also another open file of this process */
+
+static int lock_core(const char *dir, int core)
+{
+    char path[200];
+    struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    snprintf(path, sizeof path, "%s/core%d", dir, core);
+    int fd = open(path, O_RDWR | O_CREAT, 0666);
+    assert_true(fd >= 0);
+    assert_int_equal(fcntl(fd, F_OFD_SETLK, &l), 0);
+    return fd;
+}
+
+static void cores_of_other_processes_are_left_alone(void **state)
+{
+    (void)state;
+    rkf_error err;
+    char dir[] = "/tmp/rkformer-locks-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    rkf_runtime_options o = RKF_RUNTIME_OPTIONS_INIT;
+    rkf_model_options mo = RKF_MODEL_OPTIONS_INIT;
+    rkf_runtime *rt = NULL;
+    rkf_model *alone = NULL;
+    o.platform = "rk3588";
+    o.device = "sim";
+    o.npu_runtime = SIM_LIBRARY;
+    o.lock_dir = dir;
+    assert_ok(rkf_runtime_open(&o, &rt, &err));
+    rkf_model *pinned = open_model(rt, MODELS "bert-embed", "1"), *any = open_model(rt, MODELS "bert-embed", "auto");
+    int fd = lock_core(dir, 1);
+    for (size_t i = 0; i < 6; i++) {
+        uint32_t cores = 0;
+        assert_ok(run_one(any, i, 0, &cores, &err));
+        assert_int_equal(cores & 2, 0);
+    }
+    assert_fails(run_one(pinned, 0, 200000, NULL, &err), RKF_DEADLINE, "200 ms"); /* it waits, as long as it may */
+    mo.path = MODELS "bert-embed";
+    mo.core_mask = "0_1";
+    mo.exclusive = true;
+    rkf_model_close(any);
+    rkf_model_close(pinned);
+    assert_fails(rkf_model_open(rt, &mo, &alone, &err), RKF_CONFLICT, "another process uses core 1");
+    close(fd);
+    assert_ok(rkf_model_open(rt, &mo, &alone, &err));
+    assert_ok(run_one(alone, 1, 0, NULL, &err));
+    struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    char path[200];
+    snprintf(path, sizeof path, "%s/core1", dir);
+    fd = open(path, O_RDWR);
+    assert_int_equal(fcntl(fd, F_OFD_SETLK, &l), -1); /* held while loaded, busy or not */
+    rkf_model_close(alone);
+    assert_int_equal(fcntl(fd, F_OFD_SETLK, &l), 0);
+    close(fd);
+    rkf_runtime_close(rt);
+    nothing_is_left();
+    char rm[300];
+    snprintf(rm, sizeof rm, "rm -rf %s", dir);
+    assert_int_equal(system(rm), 0);
+}
+
 static void a_missing_device_is_said_in_words(void **state)
 {
     (void)state;
@@ -305,6 +366,7 @@ int main(void)
         cmocka_unit_test(the_cpu_takes_over_where_that_is_allowed),
         cmocka_unit_test(a_hung_call_does_not_hold_its_request),
         cmocka_unit_test(an_allocation_that_fails_is_an_error),
+        cmocka_unit_test(cores_of_other_processes_are_left_alone),
         cmocka_unit_test(a_missing_device_is_said_in_words),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
