@@ -49,13 +49,16 @@ static rkf_status configure(const struct options *o, struct server_config *c, rk
     return rc;
 }
 
-/* SIGINT and SIGTERM end the server in order; a second one ends it at once. */
+/* SIGINT and SIGTERM end the server in order; a further SIGINT ends it at once. */
 static void wait_for_end(const sigset_t *set)
 {
+    sigset_t impatient;
     int signal_number;
     while (sigwait(set, &signal_number))
         ;
-    pthread_sigmask(SIG_UNBLOCK, set, NULL);
+    sigemptyset(&impatient);
+    sigaddset(&impatient, SIGINT);
+    pthread_sigmask(SIG_UNBLOCK, &impatient, NULL);
 }
 
 static rkf_status run(struct options *o, rkf_error *err)
