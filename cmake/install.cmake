@@ -16,7 +16,7 @@ add_custom_command(OUTPUT ${rkf_archive}
   DEPENDS rkformer_static VERBATIM)
 add_custom_target(rkformer_archive ALL DEPENDS ${rkf_archive})
 
-add_custom_target(product DEPENDS rkformer rkformer_archive rkformer_cli) # what is installed
+add_custom_target(product DEPENDS rkformer rkformer_archive rkformer_cli rknnrt-sim) # what is installed
 
 file(RELATIVE_PATH rkf_pc_up /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 file(RELATIVE_PATH rkf_config_up /${rkf_cmake_dir} /)
@@ -26,6 +26,7 @@ write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/installed/rkformerC
   VERSION ${PROJECT_VERSION} COMPATIBILITY SameMinorVersion)
 
 install(TARGETS rkformer LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} PUBLIC_HEADER DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(TARGETS rknnrt-sim LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/rkformer) # --device sim looks there
 install(FILES ${rkf_archive} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/installed/rkformer.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/installed/rkformerConfig.cmake
