@@ -103,6 +103,8 @@ struct batch {
     const int32_t *ids;      // [n_tokens]
     const uint8_t *type_ids; // [n_tokens]; NULL: zeros
     const uint32_t *cu_lens; // [n_seqs + 1], cu_lens[0] = 0: sequence i is tokens cu_lens[i] .. cu_lens[i + 1]
+    bool first_only; /* only the first token's row of each sequence will be read: a body may return HIDDEN rows of those
+                        alone, [n_seqs, cols] with per_token false */
 };
 
 enum body_output { BODY_HIDDEN, BODY_LOGITS, BODY_POOLED };

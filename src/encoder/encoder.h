@@ -22,8 +22,10 @@ rkf_status head_create(struct exec *x, const struct model_dir *m, const struct w
 void head_free(struct head *h);
 uint32_t head_width(const struct head *h); /* columns of its logits */
 bool head_per_token(const struct head *h); /* one row per token (NER, QA, fill-mask), else one per sequence */
-/* hidden [n_tokens, hidden]. Per-token heads: rows (or all tokens if rows is NULL) choose which tokens. Result in
- * scratch: [rows or n_seqs, head_width]. */
+/* It reads the first token of each sequence only (struct batch: first_only). */
+bool spec_head_first_only(const struct encoder_spec *spec);
+/* hidden [n_tokens, hidden], or [n_seqs, hidden] of a first_only batch. Per-token heads: rows (or all tokens if rows is
+ * NULL) choose which tokens. Result in scratch: [rows or n_seqs, head_width]. */
 rkf_status head_run(const struct head *h, struct exec *x, const struct batch *b, const struct rows *hidden,
                     const uint32_t *rows, uint32_t n_rows, struct rows *out, rkf_error *err) MUST_CHECK;
 /* SPLADE over a masked-LM head: out [n_seqs, head_width] f32, the largest (or the sum) over a sequence's tokens of
@@ -45,7 +47,8 @@ rkf_status pooler_create(struct exec *x, const struct model_dir *m, enum dtype t
                          rkf_error *err) MUST_CHECK;
 void pooler_free(struct pooler *p);
 uint32_t pooler_width(const struct pooler *p, const struct pool_options *o);
-bool pooler_skips_prompt(const struct pooler *p); /* include_prompt is false */
+bool pooler_skips_prompt(const struct pooler *p);                             /* include_prompt is false */
+bool pooler_first_only(const struct pooler *p, const struct pool_options *o); /* as spec_head_first_only */
 /* out [n_seqs, width] f32 */
 rkf_status pooler_run(const struct pooler *p, struct exec *x, const struct batch *b, const struct rows *hidden,
                       const struct pool_options *o, float *out, rkf_error *err) MUST_CHECK;

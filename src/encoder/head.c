@@ -38,6 +38,11 @@ bool head_per_token(const struct head *h)
     return h->spec.head_pool == HEAD_POOL_TOKENS;
 }
 
+bool spec_head_first_only(const struct encoder_spec *spec)
+{
+    return spec->head != HEAD_NONE && spec->head_pool == HEAD_POOL_FIRST;
+}
+
 /* ---- create */
 
 static bool has_bias(const struct encoder_spec *s, enum bias_rule rule)
@@ -198,14 +203,16 @@ static rkf_status project(const struct head *h, struct exec *x, struct view in, 
         rc = l->apply(x, h->dense, in, &first, middle, err);
         in = middle;
     } else if (h->spec.head_act != ACT_NONE && !h->spec.head_dense && arch_head(&h->spec)->dense) {
-        rc = x->device->cpu->activate(x, h->spec.head_act, in, in, err); /* pooled rows: our own copy */
+        rc = x->device->cpu->activate(x, h->spec.head_act, in, in, err); /* pooled rows: nobody reads them again */
     }
     return rc ? rc : l->apply(x, h->out, in, &plain, y, err);
 }
 
 static rkf_status check_hidden(const struct head *h, const struct batch *b, const struct rows *hidden, rkf_error *err)
 {
-    if (hidden->kind != BODY_HIDDEN || hidden->cols != h->spec.hidden_size || hidden->rows != b->n_tokens)
+    bool first_only = !hidden->per_token && spec_head_first_only(&h->spec);
+    if (hidden->kind != BODY_HIDDEN || hidden->cols != h->spec.hidden_size ||
+        hidden->rows != (first_only ? b->n_seqs : b->n_tokens))
         return rkf_fail(err, RKF_INTERNAL, "a head of %u columns got [%u, %u]", h->spec.hidden_size, hidden->rows,
                         hidden->cols);
     return RKF_OK;
@@ -219,7 +226,7 @@ rkf_status head_run(const struct head *h, struct exec *x, const struct batch *b,
     rkf_status rc = check_hidden(h, b, hidden, err);
     if (!rc && how == HEAD_POOL_TOKENS && rows)
         rc = gather(x, rows, n_rows, in, &in, err);
-    else if (!rc && how != HEAD_POOL_TOKENS && how != HEAD_POOL_LATE)
+    else if (!rc && how != HEAD_POOL_TOKENS && how != HEAD_POOL_LATE && hidden->per_token)
         rc = pool(x, b, how, in, &in, err);
     if (rc)
         return rc;

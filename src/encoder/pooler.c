@@ -44,6 +44,12 @@ bool pooler_skips_prompt(const struct pooler *p)
     return p->skip_prompt;
 }
 
+bool pooler_first_only(const struct pooler *p, const struct pool_options *o)
+{
+    bool cls = o->pooling < 0 ? p->n_pool == 1 && p->pool[0] == POOL_CLS : o->pooling == POOL_CLS;
+    return cls && !o->skip;
+}
+
 static uint32_t pooled_width(const struct pooler *p, const struct pool_options *o)
 {
     return p->hidden * (o->pooling < 0 ? p->n_pool : 1);
@@ -263,7 +269,8 @@ static rkf_status run_step(const struct step *s, struct exec *x, struct view *at
 static rkf_status check_options(const struct pooler *p, const struct batch *b, const struct rows *hidden,
                                 const struct pool_options *o, rkf_error *err)
 {
-    if (hidden->cols != p->hidden || hidden->rows != b->n_tokens)
+    bool first_only = !hidden->per_token && pooler_first_only(p, o);
+    if (hidden->cols != p->hidden || hidden->rows != (first_only ? b->n_seqs : b->n_tokens))
         return rkf_fail(err, RKF_INTERNAL, "pooling of %u columns got [%u, %u]", p->hidden, hidden->rows, hidden->cols);
     if (o->pooling >= POOL_COUNT)
         return rkf_fail(err, RKF_INTERNAL, "pooling mode %d", o->pooling);
@@ -292,7 +299,10 @@ rkf_status pooler_run(const struct pooler *p, struct exec *x, const struct batch
                           .n_pool = as_modules ? p->n_pool : 1,
                           .pool = as_modules ? p->pool : &asked,
                           .skip = o->skip };
-    team_for(x->team, b->n_seqs, 1, pool_sequences, &j);
+    if (hidden->per_token)
+        team_for(x->team, b->n_seqs, 1, pool_sequences, &j);
+    else
+        memcpy(pooled, hidden->data, (size_t)b->n_seqs * p->hidden * sizeof *pooled);
     struct view at = view_make(pooled, DTYPE_F32, b->n_seqs, pooled_width(p, o));
     for (uint32_t i = 0; !rc && i < p->n_steps; i++)
         if (p->steps[i].kind != MODULE_NORMALIZE || o->normalize != 0)

@@ -21,6 +21,7 @@ struct run {
     const struct batch *b;
     struct view stream, normed; /* normed: stream itself in post-norm models */
     float *wide;
+    bool first_only; /* after the last attention only each sequence's first row goes on */
     rkf_error *err;
 };
 
@@ -126,7 +127,17 @@ static struct epilogue add_to_stream(const struct run *r, const struct norm *nor
     return epi;
 }
 
-static rkf_status attention(struct run *r, const struct layer *y, bool local, const struct norm *after)
+/* Row i becomes that of sequence i's first token. Sequences are not empty, so rows only move towards the begin. */
+static struct view first_rows(const struct batch *b, struct view v)
+{
+    for (uint32_t i = 1; i < b->n_seqs; i++)
+        memmove((float *)v.p + (size_t)i * v.stride, (float *)v.p + (size_t)b->cu_lens[i] * v.stride,
+                v.cols * sizeof(float));
+    v.rows = b->n_seqs;
+    return v;
+}
+
+static rkf_status attention(struct run *r, const struct layer *y, bool local, bool last, const struct norm *after)
 {
     const struct encoder_spec *s = &r->e->spec;
     const struct device *d = r->x->device;
@@ -135,7 +146,6 @@ static rkf_status attention(struct run *r, const struct layer *y, bool local, co
     struct view qkv = view_make(r->wide, DTYPE_F32, r->b->n_tokens, all);
     struct view context = view_make(r->wide + (size_t)r->b->n_tokens * all, DTYPE_F32, r->b->n_tokens, q);
     struct attention a = r->e->attention;
-    struct epilogue epi = add_to_stream(r, after);
     a.pos_key = y->pos_key;
     a.pos_query = y->pos_query;
     a.window = local ? s->local_window : 0;
@@ -144,6 +154,12 @@ static rkf_status attention(struct run *r, const struct layer *y, bool local, co
         rc = d->cpu->rotate(r->x, &r->e->rotary[local], &a, r->b, qkv, r->err);
     if (!rc)
         rc = d->cpu->attend(r->x, &a, r->b, qkv, context, r->err);
+    if (!rc && last && r->first_only) {
+        context = first_rows(r->b, context);
+        r->stream = first_rows(r->b, r->stream);
+        r->normed.rows = r->stream.rows;
+    }
+    struct epilogue epi = add_to_stream(r, after);
     return rc ? rc : d->linear->apply(r->x, y->o, context, &epi, r->normed, r->err);
 }
 
@@ -151,7 +167,7 @@ static rkf_status mlp(struct run *r, const struct layer *y, const struct norm *a
 {
     const struct encoder_spec *s = &r->e->spec;
     const struct linear_ops *l = r->x->device->linear;
-    struct view middle = view_make(r->wide, DTYPE_F32, r->b->n_tokens, s->intermediate_size);
+    struct view middle = view_make(r->wide, DTYPE_F32, r->normed.rows, s->intermediate_size);
     struct epilogue first = { .act = s->act, .gated = s->gated }, second = add_to_stream(r, after);
     if (l->apply_pair)
         return l->apply_pair(r->x, y->up, &first, y->down, &second, r->normed, r->normed, r->err);
@@ -187,7 +203,8 @@ static rkf_status layer(struct run *r, uint32_t i)
     const struct layer *y = &r->e->sets[spec_layer_set(s, i)];
     if (r->x->deadline_ns && time_now_ns() > r->x->deadline_ns)
         return rkf_fail(r->err, RKF_DEADLINE, "the deadline passed after %u of %u layers", i, s->layers);
-    rkf_status rc = attention(r, y, s->layer_local[i], s->pre_norm ? &y->mlp_norm : &y->attention_norm);
+    rkf_status rc = attention(r, y, s->layer_local[i], i + 1 == s->layers,
+                              s->pre_norm ? &y->mlp_norm : &y->attention_norm);
     return rc ? rc : mlp(r, y, s->pre_norm ? norm_before(r->e, i + 1) : &y->mlp_norm);
 }
 
@@ -238,9 +255,11 @@ static rkf_status encoder_run(struct body *body, struct exec *x, const struct ba
                               rkf_error *err)
 {
     struct encoder *e = (struct encoder *)body;
-    struct run r = { .e = e, .x = x, .b = b, .err = err };
+    struct run r = { .e = e, .x = x, .b = b, .first_only = b->first_only, .err = err };
     int64_t began_ns = time_now_ns();
     rkf_status rc = check_batch(e, b, err);
+    for (uint32_t i = 0; !rc && i < b->n_seqs; i++)
+        r.first_only &= b->cu_lens[i] < b->cu_lens[i + 1];
     if (!rc)
         rc = get_buffers(&r);
     if (!rc)
@@ -252,7 +271,7 @@ static rkf_status encoder_run(struct body *body, struct exec *x, const struct ba
     if (rc)
         return rc;
     learn_cost(e, x, b, began_ns);
-    *out = (struct rows){ BODY_HIDDEN, r.normed.p, b->n_tokens, e->spec.hidden_size, true };
+    *out = (struct rows){ BODY_HIDDEN, r.normed.p, r.normed.rows, e->spec.hidden_size, !r.first_only };
     return RKF_OK;
 }
 

@@ -118,6 +118,20 @@ static int64_t work_deadline(const struct work *w)
     return last;
 }
 
+/* Every job of the work reads nothing but the first token of each text. */
+static bool first_only(const struct work *w)
+{
+    for (uint32_t i = 0; i < w->n_slices; i++) {
+        const struct job *j = w->slices[i].job;
+        const struct pool_options po = { .pooling = (int)j->rq.pooling - 1 };
+        bool pooled = j->task->collect == COLLECT_POOLED && !pooler_skips_prompt(w->model->pooler) &&
+                      pooler_first_only(w->model->pooler, &po);
+        if (!pooled && !(j->task->collect == COLLECT_LOGITS && spec_head_first_only(&w->model->dir->spec)))
+            return false;
+    }
+    return true;
+}
+
 static rkf_status work_compute(struct work *w, struct exec *x, rkf_error *err)
 {
     struct batch batch;
@@ -128,6 +142,8 @@ static rkf_status work_compute(struct work *w, struct exec *x, rkf_error *err)
     x->cores_failed = 0;
     x->deadline_ns = work_deadline(w);
     rkf_status rc = batch_make(w, &x->scratch, &batch, err);
+    if (!rc)
+        batch.first_only = first_only(w);
     if (!rc && w->long_texts && body == w->model->body)
         rc = model_native(w->model, &body, err);
     if (!rc)

@@ -118,6 +118,60 @@ static void test_multiple_choice(void **state)
     rig_stop(&rig);
 }
 
+/* first_only: the rows of the first tokens, and the head over them, are what the whole batch gives. */
+static void check_first_only(const char *name)
+{
+    static float whole[64 * 32], logits[64 * 8];
+    char path[512];
+    int32_t ids[64];
+    rkf_error err;
+    struct rows out;
+    snprintf(path, sizeof path, TEST_DATA "/models/random/%s", name);
+    assert_ok(rig_load(&rig, path, DTYPE_F32, &err));
+    batch_clear(&batch);
+    for (uint32_t n = 1; n < 40; n += 7) {
+        for (uint32_t i = 0; i < n; i++)
+            ids[i] = (int32_t)(5 + n + i);
+        batch_add(&batch, ids, NULL, n);
+    }
+    arena_reset(&rig.x.scratch);
+    assert_ok(rig.body->ops->run(rig.body, &rig.x, &batch.b, &out, &err));
+    for (uint32_t i = 0; i < batch.b.n_seqs; i++)
+        memcpy(whole + i * 32, out.data + (size_t)batch.cu[i] * 32, 32 * sizeof *whole);
+    if (rig.head) {
+        assert_ok(head_run(rig.head, &rig.x, &batch.b, &out, NULL, 0, &out, &err));
+        memcpy(logits, out.data, (size_t)out.rows * out.cols * sizeof *logits);
+    }
+    batch.b.first_only = true;
+    arena_reset(&rig.x.scratch);
+    assert_ok(rig.body->ops->run(rig.body, &rig.x, &batch.b, &out, &err));
+    assert_int_equal(out.rows, batch.b.n_seqs);
+    assert_false(out.per_token);
+    for (uint32_t i = 0; i < batch.b.n_seqs * 32; i++)
+        assert_true(fabsf(out.data[i] - whole[i]) < 1e-5f);
+    if (rig.head) {
+        assert_true(spec_head_first_only(&rig.dir->spec));
+        assert_ok(head_run(rig.head, &rig.x, &batch.b, &out, NULL, 0, &out, &err));
+        assert_int_equal(out.rows, batch.b.n_seqs);
+        for (uint32_t i = 0; i < out.rows * out.cols; i++)
+            assert_true(fabsf(out.data[i] - logits[i]) < 1e-5f);
+    }
+    rig_unload(&rig);
+}
+
+static void test_first_only(void **state)
+{
+    (void)state;
+    rig_start(&rig, 2);
+    check_first_only("bert-cls");
+    check_first_only("albert");
+    check_first_only("modernbert");
+    check_first_only("eurobert");
+    check_first_only("xlmr-rerank");
+    check_first_only("bert-multilabel");
+    rig_stop(&rig);
+}
+
 /* Texts that spell the padding token out: RoBERTa and MPNet do not count it as a position. */
 static void test_padding_inside(void **state)
 {
@@ -152,6 +206,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bert_shapes),     cmocka_unit_test(test_other_shapes),   cmocka_unit_test(test_heads),
         cmocka_unit_test(test_multiple_choice), cmocka_unit_test(test_padding_inside),
+        cmocka_unit_test(test_first_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
