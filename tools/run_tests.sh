@@ -12,5 +12,4 @@ if [ "$preset" = tsan ] && setarch -R true 2>/dev/null; then
 fi
 echo "== test $preset"
 rm -f "build/$preset/ctest.log"
-"${run[@]}" ctest --test-dir "build/$preset" --parallel "${JOBS:-$(nproc)}" --output-on-failure --no-tests=error \
-    --timeout 600 "$@" 2>&1 | tee "build/$preset/ctest.log"
+"${run[@]}" ctest --test-dir "build/$preset" --parallel "${JOBS:-$(nproc)}" --output-on-failure --no-tests=error "$@" 2>&1 | tee "build/$preset/ctest.log"
