@@ -11,6 +11,7 @@ logits, relative to the largest value. --docs writes the table. Exit status 1 if
 """
 
 import argparse
+import glob
 import json
 import os
 import subprocess
@@ -308,7 +309,7 @@ def make(family, head, config):
     cfg = transformers.AutoConfig.for_model(family, **config)
     auto = getattr(transformers, "AutoModel" + ("For" + head if head else ""))
     cfg._attn_implementation = "eager"
-    torch.manual_seed(len(ROWS))
+    torch.manual_seed(1)
     model = auto.from_config(cfg)
     with torch.no_grad():
         for name, p in model.named_parameters():
@@ -394,6 +395,20 @@ def run_row(program, family, special, head, config, options):
                 for a, b in ((want, got), (exact, got), (exact, {k: [v.tolist() for v in want[k]] for k in kinds}))], ""
 
 
+REFUSED = """
+## What is refused, by key and value
+
+An unknown `model_type`; an activation other than gelu (and its variants), relu, relu2, silu, tanh, sigmoid, mish, elu,
+leaky_relu, quick_gelu; `is_decoder`, `is_encoder_decoder`, `add_cross_attention`, classes ending in ForCausalLM or
+LMHeadModel; `position_embedding_type` other than absolute; `pruned_heads`; `quantization_config`; rotary scaling other
+than linear, `partial_rotary_factor`; DeBERTa's `conv_kernel_size`; of older nomic_bert files: experts, other
+activations than swiglu, biases, pre-norm, parallel blocks, RMS norm, interleaved or partial rotation. With
+`rotary_scaling_factor` such files take `max_trained_positions` tokens: longer texts would need another theta each.
+Modules of sentence-transformers other than Transformer, Pooling, Dense, LayerNorm, Normalize, Dropout, SpladePooling.
+Weights in pytorch_model.bin only.
+"""
+
+
 def write_docs(path, results, versions):
     families = {}
     for family, special, head, errors in results:
@@ -409,6 +424,7 @@ def write_docs(path, results, versions):
         for family, rows in families.items():
             (e, exact, own), special, head = max(rows)
             f.write(f"| {family} | {len(rows)} | {e:.1e} | {exact:.1e} | {own:.1e} | {special}{', ' + head if head else ''} |\n")
+        f.write(REFUSED)
         f.write("\n## Each model\n\n| family | model | head | to transformers | to f64 | transformers to f64 |\n"
                 "|---|---|---|---|---|---|\n")
         for family, special, head, (e, exact, own) in results:
@@ -419,8 +435,10 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("--only", default="")
     p.add_argument("--docs")
-    p.add_argument("--eval", default=os.path.join(TOP, "build/dev/tests/tool_encoder"))
+    p.add_argument("--eval", help="default: the newest build/*/tests/tool_encoder")
     a = p.parse_args()
+    programs = sorted(glob.glob(os.path.join(TOP, "build/*/tests/tool_encoder")), key=os.path.getmtime)
+    a.eval = a.eval or (programs and programs[-1]) or p.error("build tool_encoder first")
     torch.set_num_threads(1)
     results, bad = [], 0
     for family, special, head, config, options in ROWS:
