@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Who is to blame for a failed job. A timeout makes the driver reset the whole NPU, so jobs of other cores die with the
- * job that timed out. The one that began first is the culprit; the others are repeated and blame nobody.
+ * job that timed out: they are repeated and blame nobody. Of several that timed out at once the one that began first is
+ * the culprit.
  *
  * A job is tried again once. If it fails twice for reasons of its own, its cores are to blame.
  */
@@ -32,15 +33,16 @@ static void note(struct health *h, const struct attempt *a)
     pthread_mutex_unlock(&h->mutex);
 }
 
-/* A timeout on other cores that began before a and ended with it. */
+/* A timeout on other cores that reset the NPU while a ran. If a timed out too, only one that began before it. */
 static bool has_other_culprit(struct health *h, const struct attempt *a)
 {
     bool found = false;
     pthread_mutex_lock(&h->mutex);
     for (uint32_t i = 0; i < HEALTH_RING && i < h->n && !found; i++) {
         const struct attempt *b = &h->failed[i];
-        int64_t apart = b->end_ns > a->end_ns ? b->end_ns - a->end_ns : a->end_ns - b->end_ns;
-        found = b->result == ABI_TIMEOUT && !(b->cores & a->cores) && b->start_ns < a->start_ns && apart < SETTLE_NS;
+        bool culprit = a->result != ABI_TIMEOUT || b->start_ns < a->start_ns;
+        found = b->result == ABI_TIMEOUT && !(b->cores & a->cores) && culprit && b->end_ns >= a->start_ns &&
+                b->end_ns <= a->end_ns + SETTLE_NS;
     }
     pthread_mutex_unlock(&h->mutex);
     return found;

@@ -9,7 +9,7 @@
 
 enum {
     LATE_NS = 200 * 1000 * 1000, /* a call that runs this long at least ... */
-    LATE_FACTOR = 20,            /* ... and this many times its usual time is given up when the deadline comes */
+    LATE_FACTOR = 8,             /* ... and this many times its usual time is given up when the deadline comes */
 };
 
 /* ---- calls */
