@@ -22,12 +22,13 @@ static yyjson_val *content_of(yyjson_val *file, const char *key, yyjson_val **ob
     return yyjson_is_str(v) ? v : NULL;
 }
 
+/* As in transformers: special_tokens_map.json counts first, and not at all beside an added_tokens_decoder. */
 const char *config_special(const struct config *c, enum special_token which, size_t *len, yyjson_val **object)
 {
-    yyjson_val *v = content_of(c->main, keys[which], object);
-    if (!v)
-        v = content_of(c->map, keys[which], object);
-    if (!v && c->defaults && c->defaults[which] && !yyjson_obj_get(c->main, keys[which])) {
+    yyjson_val *map = json_has(c->main, "added_tokens_decoder") ? NULL : c->map;
+    yyjson_val *file = yyjson_obj_get(map, keys[which]) ? map : c->main;
+    yyjson_val *v = content_of(file, keys[which], object);
+    if (!v && c->defaults && c->defaults[which] && !yyjson_obj_get(file, keys[which])) {
         *len = strlen(c->defaults[which]);
         return c->defaults[which];
     }

@@ -276,6 +276,22 @@ static void directories(void **state)
     tokenizer_free(t);
     remove_dir(dir, bert, 2);
 
+    /* special_tokens_map.json before tokenizer_config.json */
+    static const char *const both[][2] = {
+        { "vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n" },
+        { "tokenizer_config.json", "{\"mask_token\":{\"content\":\"[MASK]\",\"lstrip\":true}}" },
+        { "special_tokens_map.json", "{\"mask_token\":\"[MASK]\",\"pad_token\":\"a\"}" },
+    };
+    dir = write_dir(both, 3);
+    assert_ok(tokenizer_open(dir, &t, &err));
+    e = encode(t, "a [MASK]", (struct encode_options){ .offsets = true });
+    assert_int_equal(e.n, 2);
+    assert_int_equal(e.offsets[1][0], 2);
+    assert_int_equal(tokenizer_special_id(t, TOKEN_PAD), 5);
+    encoding_free(&e);
+    tokenizer_free(t);
+    remove_dir(dir, both, 3);
+
     static const char *const bare[][2] = { { "vocab.txt", "a\nb\n" } };
     dir = write_dir(bare, 1);
     assert_fails(tokenizer_open(dir, &t, &err), RKF_FORMAT, "[CLS]");
