@@ -257,15 +257,22 @@ static bool slot_runs(struct stream *s, const struct slot *slot)
     return running;
 }
 
-/* A failure that is about the text says where that is. */
+/* A failure that is about the text says where that is: the library calls the one text of a request "input 0". */
 static rkf_status slot_failure(const struct stream *s, const struct slot *slot, rkf_error *err)
 {
+    static const char only[] = "input 0";
+    const char *message = slot->err.message;
+    bool named = !strncmp(message, only, sizeof only - 1);
     char place[300];
-    if (err)
-        *err = slot->err;
+    input_place(s->input, slot->item.number, place, sizeof place);
+    if (named && message[sizeof only - 1] == ' ') /* a text that cannot be used is no wrong use of the command */
+        return rkf_fail(err, slot->status == RKF_INVALID ? RKF_FORMAT : slot->status, "%s%s", place,
+                        message + sizeof only - 1);
+    if (named)
+        return rkf_fail(err, slot->status, "%s%s", place, message + sizeof only - 1);
     if (slot->status == RKF_INVALID || slot->status == RKF_UNAVAILABLE || slot->status == RKF_UNSUPPORTED)
-        return slot->status;
-    return rkf_fail_within(err, slot->status, "%s", input_place(s->input, slot->item.number, place, sizeof place));
+        return rkf_fail(err, slot->status, "%s", message);
+    return rkf_fail(err, slot->status, "%s: %s", place, message);
 }
 
 static size_t answer_size(const rkf_result *result)

@@ -146,13 +146,18 @@ class BadTexts(Case):
 
     def test_too_long_without_truncation(self):
         text = "rain\n" + "rain " * 500 + "\nrain\n"
-        answer = self.fails(1, "line 2 of standard input", "embed", "-m", EMBED, "--no-truncate", stdin=text)
+        answer = self.fails(1, "line 2 of standard input has 502 tokens, the limit is 64: ", "embed", "-m", EMBED, "--no-truncate", stdin=text)
         self.assertEqual(len(answer.lines), 1)
         lines = self.ok("embed", "-m", EMBED, stdin=text).lines
         self.assertEqual([line.get("truncated") for line in lines], [None, 502 - 64, None])
         lines = self.ok("tokenize", "-m", EMBED, "--max-length", "10", stdin=text).lines
         self.assertEqual([line.get("truncated") for line in lines], [None, 502 - 10, None])
         self.assertEqual(len(lines[1]["input_ids"]), 10)
+
+    def test_no_mask_to_fill(self):
+        self.fails(1, "line 2 of standard input has no mask token: write <mask>", "fill-mask", "-m", TRAINED / "roberta-fillmask",
+                   stdin="a <mask>\nnothing to fill\n")
+        self.fails(2, "text 1: max_length 1 is too small", "embed", "-m", EMBED, "--max-length", "1", "x")
 
     def test_wrong_command_for_the_model(self):
         for command in (["classify"], ["ner"], ["fill-mask"], ["rerank", "--query", "x"], ["qa", "--question", "x"]):
