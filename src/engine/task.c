@@ -2,7 +2,6 @@
 /* The table of tasks, what a request may ask of a model, and taking a task's rows out of a run. */
 #include "engine/engine.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -197,36 +196,31 @@ static rkf_status collect_masks(struct job *job, struct exec *x, const struct ba
     return rc;
 }
 
-/* SPLADE: one row per sequence, max (or sum) over tokens of log(1 + relu(logit)). */
+/* SPLADE: one row per sequence, the largest (or the sum) over its tokens of log(1 + relu(logit)). */
 static rkf_status collect_sparse(struct job *job, struct exec *x, const struct batch *sub, const struct rows *rows,
                                  uint32_t first, rkf_error *err)
 {
     const struct model_dir *d = job->model->dir;
     struct head *head = NULL;
-    struct rows logits = *rows;
-    bool sum = false;
+    bool max = true, twice = false;
+    if (rows->kind != BODY_HIDDEN)
+        return rkf_fail(err, RKF_UNSUPPORTED, "model %s gives no hidden states: sparse embeddings need its weights",
+                        job->model->name);
     for (uint32_t i = 0; i < d->n_modules; i++)
-        sum |= d->modules[i].kind == MODULE_SPLADE && !d->modules[i].splade_relu_log_max;
-    rkf_status rc = RKF_OK;
-    if (rows->kind != BODY_LOGITS && !(rc = model_head(job->model, x, &head, err)))
-        rc = head_run(head, x, sub, rows, NULL, 0, &logits, err);
-    float *row = rc ? NULL : arena_array(&x->scratch, logits.cols, sizeof *row);
-    if (!rc && !row)
-        rc = rkf_fail_memory(err, logits.cols * sizeof *row, "a batch");
-    for (uint32_t i = 0; !rc && i < sub->n_seqs; i++) {
-        memset(row, 0, logits.cols * sizeof *row);
-        for (uint32_t t = sub->cu_lens[i]; t < sub->cu_lens[i + 1]; t++)
-            for (uint32_t v = 0; v < logits.cols; v++) {
-                float l = logits.data[(size_t)t * logits.cols + v];
-                if (sum)
-                    row[v] += l > 0 ? log1pf(l) : 0;
-                else if (l > row[v])
-                    row[v] = l; /* log(1 + x) rises with x: taken once, at the end */
-            }
-        for (uint32_t v = 0; !sum && v < logits.cols; v++)
-            row[v] = log1pf(row[v]);
-        rc = keep_rows(&job->items[first + i], row, 1, logits.cols, err);
-    }
+        if (d->modules[i].kind == MODULE_SPLADE) {
+            max = d->modules[i].splade_relu_log_max;
+            twice = d->modules[i].splade_log_twice;
+        }
+    rkf_status rc = model_head(job->model, x, &head, err);
+    if (rc)
+        return rc;
+    uint32_t width = head_width(head);
+    float *out = arena_array(&x->scratch, (size_t)sub->n_seqs * width, sizeof *out);
+    if (!out)
+        return rkf_fail_memory(err, (size_t)sub->n_seqs * width * sizeof *out, "a batch");
+    rc = head_run_splade(head, x, sub, rows, max, twice, out, err);
+    for (uint32_t i = 0; !rc && i < sub->n_seqs; i++)
+        rc = keep_rows(&job->items[first + i], out + (size_t)i * width, 1, width, err);
     return rc;
 }
 
