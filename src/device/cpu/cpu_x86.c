@@ -68,5 +68,8 @@ uint32_t cpu_flags_detected(void)
 void kernels_init_family(struct kernels *k, uint32_t flags)
 {
     kernels_init_avx2(k, flags);
+    kernels_init_avxvnni(k, flags);
     kernels_init_avx512(k, flags);
+    kernels_init_avx512vnni(k, flags);
+    kernels_init_avx512bf16(k, flags);
 }
