@@ -19,7 +19,7 @@
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
-#define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL _Pragma("GCC unroll 32")
 #endif
 
 enum { NR = 2 * LANES };
@@ -74,8 +74,7 @@ ALWAYS_INLINE vf vf_gelu(vf x)
                                0x1.0fe984p-1f,  -0x1.44f11cp-1f, 0x1.b7d5e8p-3f,  0x1.b7919ep-3f,  -0x1.3ed116p-2f,
                                0x1.731bc2p-3f,  -0x1.c1c4aep-5f, 0x1.d4de7ap-8f };
     vf t = vf_fma(vf_min(vf_abs(x), vf_set(5.6f)), vf_set(1 / 2.8f), vf_set(-1)), p = vf_set(h[0]);
-    for (int i = 1; i < 18; i++)
-        p = vf_fma(p, t, vf_set(h[i]));
+    UNROLL for (int i = 1; i < 18; i++) p = vf_fma(p, t, vf_set(h[i]));
     return vf_sub(vf_max(x, vf_set(0)), p);
 }
 
@@ -125,7 +124,33 @@ ALWAYS_INLINE void activate_act(enum activation act, const float *x, float *y, u
         store_upto(y + i, vf_activate(act, load_upto(x + i, n - i)), n - i);
 }
 
-ALWAYS_INLINE void finish_act(enum activation act, const struct finish *f)
+/* Whole panels, the usual case: no tails. up and residual are constants. */
+ALWAYS_INLINE void finish_whole(enum activation act, const struct finish *f, const bool up, const bool residual)
+{
+    vf bias[2] = { vf_load(f->bias), vf_load(f->bias + LANES) }, bias_up[2] = { bias[0], bias[1] };
+    const float *c = f->c, *cu = f->up, *res = f->residual;
+    float *y = f->y;
+    if (up)
+        bias_up[0] = vf_load(f->bias_up), bias_up[1] = vf_load(f->bias_up + LANES);
+    for (uint32_t r = 0; r < f->rows; r++, c += f->ldc, y += f->stride) {
+        vf t0 = vf_activate(act, vf_add(vf_load(c), bias[0]));
+        vf t1 = vf_activate(act, vf_add(vf_load(c + LANES), bias[1]));
+        if (up) {
+            t0 = vf_mul(t0, vf_add(vf_load(cu), bias_up[0]));
+            t1 = vf_mul(t1, vf_add(vf_load(cu + LANES), bias_up[1]));
+            cu += f->ldc;
+        }
+        if (residual) {
+            t0 = vf_add(t0, vf_load(res));
+            t1 = vf_add(t1, vf_load(res + LANES));
+            res += f->residual_stride;
+        }
+        vf_store(y, t0);
+        vf_store(y + LANES, t1);
+    }
+}
+
+ALWAYS_INLINE void finish_part(enum activation act, const struct finish *f)
 {
     for (uint32_t r = 0; r < f->rows; r++) {
         const float *c = f->c + r * f->ldc, *up = f->up ? f->up + r * f->ldc : NULL;
@@ -139,6 +164,18 @@ ALWAYS_INLINE void finish_act(enum activation act, const struct finish *f)
             store_upto(f->y + r * f->stride + i, t, f->cols - i);
         }
     }
+}
+
+ALWAYS_INLINE void finish_act(enum activation act, const struct finish *f)
+{
+    if (f->cols != NR || (f->up && f->residual))
+        finish_part(act, f);
+    else if (f->up)
+        finish_whole(act, f, true, false);
+    else if (f->residual)
+        finish_whole(act, f, false, true);
+    else
+        finish_whole(act, f, false, false);
 }
 
 /* One loop per activation, chosen outside of it. */

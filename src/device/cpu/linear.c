@@ -286,8 +286,9 @@ static void run_panel(const struct product *p, uint32_t panel, uint32_t n, const
     bool gated = p->epi->gated;
     _Alignas(64) float c[2][KERNEL_MAX_MR * KERNEL_MAX_NR];
     const struct panel *at = &l->panels[panel];
-    for (uint32_t r = 0; r < n; r += g->mr) {
-        uint32_t rows = n - r < g->mr ? n - r : g->mr;
+    uint32_t tiles = (n + g->mr - 1) / g->mr, each = (n + tiles - 1) / tiles; /* of even height: low ones are slow */
+    for (uint32_t r = 0; r < n; r += each) {
+        uint32_t rows = n - r < each ? n - r : each;
         for (uint32_t half = 0; half < (gated ? 2u : 1u); half++) {
             size_t b = panel + (size_t)half * p->panels;
             struct tile t = { .a = (const char *)a + r * lda * g->a_size,
@@ -348,13 +349,11 @@ struct apply_job {
     uint32_t threads, rows, block;
 };
 
-/* This thread's share of n things in groups of `unit`. */
-static void share(uint32_t n, uint32_t unit, uint32_t threads, uint32_t thread, uint32_t *begin, uint32_t *end)
+/* This thread's share of n things. */
+static void share(uint32_t n, uint32_t threads, uint32_t thread, uint32_t *begin, uint32_t *end)
 {
-    uint64_t groups = ((uint64_t)n + unit - 1) / unit;
-    uint64_t from = groups * thread / threads * unit, to = groups * (thread + 1) / threads * unit;
-    *begin = (uint32_t)(from < n ? from : n);
-    *end = (uint32_t)(to < n ? to : n);
+    *begin = (uint32_t)((uint64_t)n * thread / threads);
+    *end = (uint32_t)((uint64_t)n * (thread + 1) / threads);
 }
 
 static void apply_by_rows(void *arg, int thread)
@@ -362,7 +361,7 @@ static void apply_by_rows(void *arg, int thread)
     const struct apply_job *j = arg;
     const struct thread_area *area = &j->areas[thread];
     uint32_t begin, end;
-    share(j->rows, j->first->l->g->mr, j->threads, (uint32_t)thread, &begin, &end);
+    share(j->rows, j->threads, (uint32_t)thread, &begin, &end);
     for (uint32_t r = begin; r < end; r += j->block) {
         uint32_t n = end - r < j->block ? end - r : j->block;
         struct product p = product_at(j->first, r);
@@ -381,7 +380,7 @@ static void apply_by_panels(void *arg, int thread)
 {
     const struct apply_job *j = arg;
     uint32_t begin, end;
-    share(j->first->panels, 1, j->threads, (uint32_t)thread, &begin, &end);
+    share(j->first->panels, j->threads, (uint32_t)thread, &begin, &end);
     for (uint32_t r = 0; r < j->rows; r += j->block) {
         struct product p = product_at(j->first, r);
         run_block(&p, &j->areas[thread], j->rows - r < j->block ? j->rows - r : j->block, begin, end);
