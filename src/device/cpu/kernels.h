@@ -51,6 +51,7 @@ struct tile {
     const void *b;    /* one panel */
     uint32_t k, rows; /* k: padded to a multiple of kr if there is a pack_a; rows <= mr */
     float *c;         // [rows][nr]
+    bool ahead;       /* may ask for the panel that follows b in memory */
     /* int8 only */
     const struct row_quant *rq; // [rows]
     const float *scale;         // [nr]

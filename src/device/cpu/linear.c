@@ -297,6 +297,7 @@ static void run_panel(const struct product *p, uint32_t panel, uint32_t n, const
                               .k = g->pack_a ? l->k : l->base.in,
                               .rows = rows,
                               .c = c[half],
+                              .ahead = r == 0,
                               .rq = rq ? rq + r : NULL,
                               .scale = l->scale ? l->scale + b * g->nr : NULL,
                               .wsum = l->wsum ? l->wsum + b * g->nr : NULL };
