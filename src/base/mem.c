@@ -75,18 +75,23 @@ char *mem_strdup(const char *s)
     return mem_strndup(s, strlen(s));
 }
 
+enum { HUGE_PAGE = 2 << 20 };
+
 void *mem_alloc_aligned(size_t size, size_t align)
 {
-    enum { HUGE_PAGE = 2 << 20 };
     if (size > SIZE_MAX - HUGE_PAGE || !allowed())
         return NULL;
     bool big = size >= 4 * (size_t)HUGE_PAGE;
     void *p = NULL;
-    if (posix_memalign(&p, big ? HUGE_PAGE : align, size ? size : align))
-        return NULL;
-    if (big)
-        madvise(p, size, MADV_HUGEPAGE); /* a wish: refused without harm */
-    return p;
+    return posix_memalign(&p, big ? HUGE_PAGE : align, size ? size : align) ? NULL : p;
+}
+
+void mem_prefer_huge(void *p, size_t size)
+{
+    uintptr_t begin = ((uintptr_t)p + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1);
+    uintptr_t end = ((uintptr_t)p + size) & ~(uintptr_t)(HUGE_PAGE - 1);
+    if (begin < end)
+        madvise((char *)p + (begin - (uintptr_t)p), end - begin, MADV_HUGEPAGE); /* a wish: refused without harm */
 }
 
 void mem_free_aligned(void *p)
@@ -139,6 +144,10 @@ void arena_reset(struct arena *a)
     if (high && (!a->blocks || a->blocks->next || a->blocks->size < high)) { /* did not fit: next time it shall */
         arena_free(a);
         (void)arena_alloc(a, high);
+        a->advised = false;
+    } else if (a->blocks && !a->advised) {
+        mem_prefer_huge(a->blocks->data, a->blocks->size);
+        a->advised = true;
     }
     a->used = a->live = a->high = 0;
 }

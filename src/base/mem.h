@@ -18,9 +18,12 @@ void mem_free(void *p);
 char *mem_strdup(const char *s) __attribute__((malloc, warn_unused_result));
 char *mem_strndup(const char *s, size_t len) __attribute__((malloc, warn_unused_result));
 
-/* Aligned to `align` (a power of two >= 8); big blocks ask for huge pages. Freed with mem_free_aligned. */
+/* Aligned to `align` (a power of two >= 8). Freed with mem_free_aligned. */
 void *mem_alloc_aligned(size_t size, size_t align) __attribute__((malloc, warn_unused_result));
 void mem_free_aligned(void *p);
+/* The whole huge pages within [p, p + size) may become such in the background. For memory that has been written: huge
+ * pages on the first write cost a virtual machine many times what they save a short run. */
+void mem_prefer_huge(void *p, size_t size);
 
 /* Tests: the nth allocation from now on (n = 0: the next) of any thread fails, and all after it until n = -1 is set. */
 void mem_fail_after(int64_t n);
@@ -34,6 +37,7 @@ int64_t mem_count(void);
 struct arena {
     struct arena_block *blocks;
     size_t used, live, high; /* bytes in the current block; in all blocks; most ever between two resets */
+    bool advised;            /* the one block has been through a run and may be made of huge pages */
 };
 void *arena_alloc(struct arena *a, size_t size); /* aligned to 64 bytes, not zeroed; NULL: out of memory */
 void *arena_array(struct arena *a, size_t count, size_t size);

@@ -43,6 +43,7 @@ rkf_status cpu_device_create(const char *flags, const struct logger *log, struct
     if (!d)
         return rkf_fail_memory(err, sizeof *d, "the CPU device");
     d->flags = use;
+    slab_pool_init(&d->slabs);
     kernels_init_portable(&d->k);
     kernels_init_family(&d->k, use);
     cpu_ops_init(&d->ops, &d->k);
@@ -59,7 +60,11 @@ rkf_status cpu_device_create(const char *flags, const struct logger *log, struct
 
 void cpu_device_free(struct device *d)
 {
-    mem_free(d); /* base is the first member of struct cpu_device */
+    struct cpu_device *cpu = (struct cpu_device *)d;
+    if (!cpu)
+        return;
+    slab_pool_free(&cpu->slabs);
+    mem_free(cpu);
 }
 
 const char *cpu_device_isa(const struct device *d)

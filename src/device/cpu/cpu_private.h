@@ -5,12 +5,14 @@
 
 #include "device/cpu/cpu.h"
 #include "device/cpu/kernels.h"
+#include "device/cpu/slab.h"
 
 struct cpu_device {
     struct device base;
     struct kernels k;
     struct cpu_ops ops;
     uint32_t flags;
+    struct slab_pool slabs;
 };
 static inline const struct kernels *cpu_kernels(const struct exec *x)
 {

@@ -24,6 +24,7 @@ struct cpu_linear {
     uint32_t part_out; /* columns of each part if all are the same, else 0 */
     size_t panel_bytes, bytes;
     struct panel *panels; // [n_panels]
+    struct slab *slab;    /* what the four below are a piece of */
     uint8_t *b;           // [n_panels][panel_bytes]
     float *bias;          // [n_panels][nr], zeros where there is none
     float *scale;         // [n_panels][nr] int8 only
@@ -75,11 +76,9 @@ static void cpu_release(struct linear *base)
     if (!base)
         return;
     struct cpu_linear *l = (struct cpu_linear *)base;
+    if (l->slab)
+        slab_give(&((struct cpu_device *)(uintptr_t)base->device)->slabs, l->slab);
     mem_free(l->panels);
-    mem_free_aligned(l->b);
-    mem_free_aligned(l->bias);
-    mem_free_aligned(l->scale);
-    mem_free_aligned(l->wsum);
     mem_free(l);
 }
 
@@ -118,14 +117,16 @@ static void lay_panels(struct cpu_linear *l, const struct linear_part *parts, ui
     }
 }
 
-static rkf_status linear_alloc(const struct kernels *k, const struct linear_part *parts, uint32_t n, enum dtype type,
+static rkf_status linear_alloc(const struct device *d, const struct linear_part *parts, uint32_t n, enum dtype type,
                                struct cpu_linear **out, rkf_error *err)
 {
+    struct cpu_device *cpu = (struct cpu_device *)(uintptr_t)d;
     struct cpu_linear *l = mem_zalloc(1, sizeof *l);
     if (!l)
         return rkf_fail_memory(err, sizeof *l, "a linear layer");
-    const struct gemm *g = &k->gemm[gemm_type_of(type)];
+    const struct gemm *g = &cpu->k.gemm[gemm_type_of(type)];
     l->g = g;
+    l->base.device = d;
     l->base.in = parts[0].weight.cols;
     l->base.type = type;
     l->k = (l->base.in + g->kr - 1) / g->kr * g->kr;
@@ -135,19 +136,19 @@ static rkf_status linear_alloc(const struct kernels *k, const struct linear_part
         l->n_panels += (parts[i].weight.rows + g->nr - 1) / g->nr;
     }
     l->panel_bytes = (size_t)l->k * g->nr * dtype_size(type);
-    size_t wide = (size_t)l->n_panels * g->nr * sizeof(float);
-    l->bytes = l->n_panels * l->panel_bytes + wide * (type == DTYPE_I8 ? 3 : 1);
+    size_t panels = l->n_panels * l->panel_bytes, wide = (size_t)l->n_panels * g->nr * sizeof(float);
+    l->bytes = panels + wide * (type == DTYPE_I8 ? 3 : 1);
     l->panels = mem_array(l->n_panels, sizeof *l->panels);
-    l->b = mem_alloc_aligned(l->n_panels * l->panel_bytes, 64);
-    l->bias = mem_alloc_aligned(wide, 64);
-    if (type == DTYPE_I8) {
-        l->scale = mem_alloc_aligned(wide, 64);
-        l->wsum = mem_alloc_aligned(wide, 64);
-    }
-    if (!l->panels || !l->b || !l->bias || (type == DTYPE_I8 && (!l->scale || !l->wsum))) {
+    l->b = l->panels ? slab_take(&cpu->slabs, l->bytes, &l->slab) : NULL;
+    if (!l->b) {
         size_t bytes = l->bytes;
         cpu_release(&l->base);
         return rkf_fail_memory(err, bytes, "packed weights");
+    }
+    l->bias = (float *)(void *)(l->b + panels);
+    if (type == DTYPE_I8) {
+        l->scale = (float *)(void *)(l->b + panels + wide);
+        l->wsum = (int32_t *)(void *)(l->b + panels + 2 * wide);
     }
     memset(l->bias, 0, wide);
     lay_panels(l, parts, n);
@@ -161,10 +162,9 @@ static rkf_status cpu_prepare(struct exec *x, const struct linear_part *parts, u
     struct cpu_linear *l = NULL;
     rkf_status rc = check_parts(parts, n, type, err);
     if (!rc)
-        rc = linear_alloc(cpu_kernels(x), parts, n, type, &l, err);
+        rc = linear_alloc(x->device, parts, n, type, &l, err);
     if (rc)
         return rc;
-    l->base.device = x->device;
     struct arena_mark mark = arena_mark(&x->scratch);
     struct pack_job job = { parts, n, l, NULL };
     size_t rows = (size_t)team_size(x->team) * l->g->nr * l->base.in;
@@ -175,6 +175,7 @@ static rkf_status cpu_prepare(struct exec *x, const struct linear_part *parts, u
     }
     team_for(x->team, l->n_panels, 1, pack_panels, &job);
     arena_release(&x->scratch, mark);
+    slab_written(&((struct cpu_device *)(uintptr_t)x->device)->slabs, l->slab);
     *out = &l->base;
     return RKF_OK;
 }
