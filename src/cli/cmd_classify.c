@@ -37,7 +37,7 @@ const struct command command_classify = {
         "score. Pairs are JSON lines with \"text\" and \"text_pair\". --candidate-labels makes it zero-shot, with a "
         "model trained on natural language inference.",
     .examples = "rkformer classify -m distilbert-sst2 'what a fine film'\n"
-                "rkformer classify -m bart-mnli --candidate-labels sport,politics 'they won the cup'",
+                "rkformer classify -m deberta-v3-mnli --candidate-labels sport,politics 'they won the cup'",
     .takes = TAKES_MODEL | TAKES_RUNTIME | TAKES_TEXTS | TAKES_TOKENS | FOR_CLASSIFY,
     .run = run,
 };

@@ -79,6 +79,32 @@ class Embeddings(GoldenCase):
                 for line, case in zip(lines, cases, strict=True):
                     self.assertClose(line["embedding"], case["embedding"], WITHIN_EMBEDDING)
 
+    def test_per_token(self):
+        cases = golden("trained/bert-embed")["hidden"]  # sentence-transformers pools these
+        lines = self.ok("embed", "-m", TRAINED / "bert-embed", "--per-token", "--jsonl", stdin=jsonl(c["text"] for c in cases)).lines
+        for line, case in zip(lines, cases, strict=True):
+            self.assertTensor(line, "token_embeddings", case["last_hidden_state"])
+
+    def test_sparse(self):
+        """SPLADE: the largest log(1 + relu(logit)) over the tokens, of transformers' logits."""
+        cases = [c for c in golden("random/bert-fillmask")["cases"] if "text_pair" not in c]
+        lines = self.ok("embed", "-m", RANDOM / "bert-fillmask", "--sparse", "--jsonl", stdin=jsonl(c["text"] for c in cases)).lines
+        for line, case in zip(lines, cases, strict=True):
+            width, data = case["logits"]["shape"][1], case["logits"]["data"]
+            wanted = [math.log1p(max(0, max(data[i::width]))) for i in range(width)]
+            got = [0.0] * width
+            for entry in line["sparse"]:
+                self.assertGreater(entry["value"], 0)
+                got[entry["index"]] = entry["value"]
+            self.assertClose(got, wanted, 1e-4)
+
+    def test_chunk_cuts_nothing(self):
+        text = "There is rain and snow today. " * 40
+        plain, chunked = (self.ok("embed", "-m", TRAINED / "bert-embed", *option, text).lines[0] for option in ([], ["--chunk"]))
+        self.assertIn("truncated", plain)
+        self.assertNotIn("truncated", chunked)
+        self.assertAlmostEqual(sum(x * x for x in chunked["embedding"]), 1, places=5)
+
 
 class Tokens(GoldenCase):
     def test_ids_and_offsets(self):
