@@ -2,6 +2,8 @@
 """A running `rkformer serve` for the tests, and a client of Python's own library."""
 import http.client
 import json
+import os
+import pathlib
 import re
 import signal
 import socket
@@ -91,11 +93,11 @@ class Server:
 
     def memory(self):
         """Resident bytes."""
-        text = open(f"/proc/{self.process.pid}/status").read()
+        text = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+)", text).group(1)) * 1024
 
     def cpu_seconds(self):
-        fields = open(f"/proc/{self.process.pid}/stat").read().rsplit(")", 1)[1].split()
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / 100
 
     def stop(self, timeout=40):
@@ -120,8 +122,6 @@ class ServeCase(Case):
 
     @classmethod
     def setUpClass(cls):
-        import os
-
         env = {k: v for k, v in os.environ.items() if k != "RKFORMER" and not k.startswith(("RKFORMER_", "HF_"))}
         env["RKFORMER_LOCK_DIR"] = "/nonexistent"
         args = []
