@@ -76,6 +76,12 @@ def total(results):
     return worst, wrong, example
 
 
+def fitting(pipe, inputs):
+    """Texts that the model takes whole: these pipelines do not truncate."""
+    most = min(pipe.tokenizer.model_max_length, 60)
+    return [t for t in inputs if len(pipe.tokenizer(t)["input_ids"]) <= most]
+
+
 def ner(binary, pipeline, model, n):
     inputs = [t for t in texts(n) if t.strip()]
     pipe = pipeline("token-classification", str(DATA / model))
@@ -87,8 +93,8 @@ def ner(binary, pipeline, model, n):
 
 
 def classify(binary, pipeline, model, n):
-    inputs = texts(n)
     pipe = pipeline("text-classification", str(DATA / model))
+    inputs = fitting(pipe, texts(n))
     ours = run(binary, ["classify", "-m", str(DATA / model)], inputs)
     theirs = [pipe(t, top_k=None) for t in inputs]
     report(f"classify {model}", *total(compare(a["labels"], b, ["label"]) for a, b in zip(ours, theirs)))
@@ -109,7 +115,7 @@ def zero_shot(binary, pipeline, model, n):
 def fill_mask(binary, pipeline, model, n):
     pipe = pipeline("fill-mask", str(DATA / model))
     mask = pipe.tokenizer.mask_token
-    inputs = [t + " " + mask for t in texts(n)] + [f"Angela Merkel visited {mask}."]
+    inputs = fitting(pipe, [t + " " + mask for t in texts(n)] + [f"Angela Merkel visited {mask}."])
     ours = run(binary, ["fill-mask", "-m", str(DATA / model)], inputs)
     theirs = [pipe(t) for t in inputs]
     fields = ["token", "token_str", "sequence"]
