@@ -7,10 +7,13 @@
 #include <cpuid.h>
 #include <immintrin.h>
 
+/* clang-format off */
 #define EACH24(DO)                                                                                                     \
     DO(0)                                                                                                              \
-    DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14) DO(15) DO(16) DO(17)      \
-        DO(18) DO(19) DO(20) DO(21) DO(22) DO(23)
+    DO(1)                                                                                                              \
+    DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14) DO(15) DO(16) DO(17) DO(18)     \
+        DO(19) DO(20) DO(21) DO(22) DO(23)
+/* clang-format on */
 #define CLOBBER(I) "xmm" #I,
 #define CLEAR(I)   "vpxord %%zmm" #I ", %%zmm" #I ", %%zmm" #I "\n"
 #define ROUNDS512(NAME, OP)                                                                                            \

@@ -126,9 +126,9 @@ static rkf_status setup_devices(rkf_runtime *rt, rkf_error *err)
         log_line(&rt->log, RKF_LOG_WARN, "the NPU of this %s cannot be used, the CPU computes instead: %s",
                  rt->platform->name, why.message);
     else if (!npu && named && rt->platform->id != PLATFORM_CPU)
-        log_line(&rt->log, RKF_LOG_WARN, "platform %s is virtual here: its %u NPU core%s are shares of %d CPU thread%s",
-                 rt->platform->name, rt->platform->cores, rt->platform->cores > 1 ? "s" : "", rt->threads,
-                 rt->threads > 1 ? "s" : "");
+        log_line(&rt->log, RKF_LOG_WARN, "platform %s is virtual here: its %u NPU core%s of %d CPU thread%s",
+                 rt->platform->name, rt->platform->cores, rt->platform->cores > 1 ? "s are shares" : " is a share",
+                 rt->threads, rt->threads > 1 ? "s" : "");
     /* with an NPU in use, models kept on the CPU take all of it; without, the platform's masks name virtual cores */
     pool->whole = npu || !named || rt->platform->id == PLATFORM_CPU;
     rc = pool_setup(pool, rt, cpu, npu ? platform_get(PLATFORM_CPU) : rt->platform, err);

@@ -127,6 +127,7 @@ rkf_status model_locate(const char *id_or_path, const char *revision, char *out,
                         "pull %s --revision %s fetches it",
                         q, cache, rev, q, rev);
     return rkf_fail(err, RKF_NOT_FOUND,
-                    "%s is neither a directory nor a model in the Hugging Face cache %s: rkformer pull %s fetches it",
+                    "%s is neither a directory nor a model in the Hugging Face cache %s: fetch it (huggingface-cli "
+                    "download %s) or name a directory",
                     q, cache, q);
 }

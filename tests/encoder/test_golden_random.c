@@ -204,9 +204,9 @@ static void test_padding_inside(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bert_shapes),     cmocka_unit_test(test_other_shapes),   cmocka_unit_test(test_heads),
-        cmocka_unit_test(test_multiple_choice), cmocka_unit_test(test_padding_inside),
-        cmocka_unit_test(test_first_only),
+        cmocka_unit_test(test_bert_shapes),    cmocka_unit_test(test_other_shapes),
+        cmocka_unit_test(test_heads),          cmocka_unit_test(test_multiple_choice),
+        cmocka_unit_test(test_padding_inside), cmocka_unit_test(test_first_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
