@@ -152,7 +152,7 @@ static void put_column(const struct pack_job *j, uint32_t block_col, uint32_t n_
     for (uint32_t i = 0; i < l->k_cuts; i++) {
         const struct block *b = &l->blocks[n_cut * l->k_cuts + i];
         native_put_b(block_data(b), l->base.type, b->k, l->home->tile_n, l->home->tile_k, block_col,
-                     w + (w ? i * l->k_step : 0), w ? linear_k(l, i) : 0, scale);
+                     w ? w + i * l->k_step : NULL, w ? linear_k(l, i) : 0, scale);
     }
 }
 
