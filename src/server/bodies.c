@@ -13,8 +13,8 @@
 #define SCHEDULING                                                                                                     \
     { "priority", FIELD_INT, AT(priority), .lo = -1000, .hi = 1000, .doc = "higher runs first; 0: the model's" },      \
     {                                                                                                                  \
-        "timeout_ms", FIELD_INT, AT(timeout_ms), .lo = 0, .hi = 86400000,                                              \
-                                                 .doc = "give up after so many milliseconds; 0: the server's limit"    \
+        "timeout_ms", FIELD_INT, AT(timeout_ms),                                                                       \
+            .lo = 100, .hi = 86400000, .doc = "give up after so many milliseconds; left out: the server's limit"       \
     }
 #define TRUNCATION                                                                                                     \
     { "truncate", FIELD_TRISTATE, AT(truncate),                                                                        \
@@ -24,11 +24,13 @@
     }
 #define PROMPT                                                                                                         \
     {                                                                                                                  \
-        "prompt_name", FIELD_STR, AT(prompt_name), .doc = "a key of the model's prompts"                               \
+        "prompt_name", FIELD_STR, AT(prompt_name), .schema = "{\"enum\":$PROMPTS}",                                    \
+                                                   .doc = "a key of the model's prompts"                               \
     }
 #define DIMENSIONS(name)                                                                                               \
     {                                                                                                                  \
-        name, FIELD_INT, AT(dimensions), .hi = INT32_MAX, .schema = "{\"type\":\"integer\",\"minimum\":1}"             \
+        name, FIELD_INT, AT(dimensions), .hi = INT32_MAX,                                                              \
+                                         .schema = "{\"type\":\"integer\",\"minimum\":1,\"maximum\":$DIM}"             \
     }
 #define PRECISION                                                                                                      \
     {                                                                                                                  \
@@ -38,6 +40,14 @@
     {                                                                                                                  \
         "model", FIELD_STR, AT(model), .doc = "a loaded model's name; left out: the first that can do the task"        \
     }
+
+/* Schemas of texts that may not be empty. */
+#define WORDS      "{\"type\":\"string\",\"minLength\":1}"
+#define WORDS_LIST "{\"type\":\"array\",\"minItems\":1,\"items\":" WORDS "}"
+#define ANY_IDS_LIST                                                                                                   \
+    "{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":2147483647}}"
+#define ANY_IDS       "{\"anyOf\":[" ANY_IDS_LIST ",{\"type\":\"array\",\"minItems\":1,\"items\":" ANY_IDS_LIST "}]}"
+#define WORDS_OR_LIST "{\"anyOf\":[" WORDS "," WORDS_LIST "]}"
 
 static const char *const directions[] = { "Right", "Left", "right", "left", NULL };              /* & 1: enum side */
 static const char *const precisions[] = { "float", "int8", "uint8", "binary", "ubinary", NULL }; /* enum embed_type */
@@ -89,7 +99,7 @@ bool api_request_settle(struct api_request *r, bool auto_truncate, struct api_er
 
 static bool empty_input(const rkf_input *in)
 {
-    return in->ids ? !in->n_ids : !in->text.len && !in->pair.len;
+    return in->ids ? !in->n_ids : !in->text.len || (in->pair.ptr && !in->pair.len);
 }
 
 /* Refuses an empty list, and with `texts` an empty text in it. */
@@ -132,8 +142,6 @@ static bool finish_rerank(struct api_request *r, const char *name, struct api_er
 {
     r->rq.query = r->query;
     r->rq.scores = r->raw_scores ? RKF_SCORES_RAW : RKF_SCORES_SIGMOID;
-    if (r->n_inputs && !r->query.len && empty_input(&r->inputs[0]))
-        return api_fail(e, FAULT_EMPTY, "query", "Input validation error: `inputs` cannot be empty");
     return refuse_empty(r, name, false, e);
 }
 
@@ -285,20 +293,21 @@ const struct body body_tei_rerank = {
 const struct body body_tei_similarity = {
     .name = "SimilarityRequest",
     .finish = finish_tei_similarity,
-    .fields =
-        (const struct field[]){
-            { "inputs", FIELD_OBJECT, .required = true,
-              .fields = (const struct field[]){ { "source_sentence", FIELD_STR, AT(query), .required = true },
-                                                { "sentences", FIELD_TEXT_LIST, .required = true },
-                                                END } },
-            { "parameters", FIELD_OBJECT, .fields = (const struct field[]){ TRUNCATION, PROMPT, END } },
-            SCHEDULING,
-            END },
+    .fields = (const struct field[]){ { "inputs", FIELD_OBJECT, .required = true,
+                                        .fields = (const struct field[]){ { "source_sentence", FIELD_STR, AT(query),
+                                                                            .required = true, .schema = WORDS },
+                                                                          { "sentences", FIELD_TEXT_LIST,
+                                                                            .required = true, .schema = WORDS_LIST },
+                                                                          END } },
+                                      { "parameters", FIELD_OBJECT,
+                                        .fields = (const struct field[]){ TRUNCATION, PROMPT, END } },
+                                      SCHEDULING,
+                                      END },
 };
 const struct body body_tei_tokenize = {
     .name = "TokenizeRequest",
     .finish = finish_tei_tokenize,
-    .fields = (const struct field[]){ { "inputs", FIELD_TEXTS, .required = true },
+    .fields = (const struct field[]){ { "inputs", FIELD_TEXTS, .required = true, .schema = WORDS_OR_LIST },
                                       { "add_special_tokens", FIELD_BOOL, AT(add_special_tokens),
                                         .doc = "default true" },
                                       PROMPT,
@@ -307,7 +316,7 @@ const struct body body_tei_tokenize = {
 const struct body body_tei_decode = {
     .name = "DecodeRequest",
     .finish = finish_tei_decode,
-    .fields = (const struct field[]){ { "ids", FIELD_IDS, .required = true },
+    .fields = (const struct field[]){ { "ids", FIELD_IDS, .required = true, .schema = ANY_IDS },
                                       { "skip_special_tokens", FIELD_BOOL, AT(skip_special_tokens),
                                         .doc = "default true" },
                                       END },
@@ -344,12 +353,17 @@ const struct body body_openai_embeddings = {
 const struct body body_vllm_score = {
     .name = "ScoreRequest",
     .finish = finish_score,
-    .fields = (const struct field[]){ MODEL,
-                                      { "text_1", FIELD_STR_OR_STRS, .required = true },
-                                      { "text_2", FIELD_TEXTS, .required = true },
-                                      { "user", FIELD_IGNORED },
-                                      SCHEDULING,
-                                      END },
+    .fields =
+        (const struct field[]){
+            MODEL,
+            { "text_1", FIELD_STR_OR_STRS, .required = true,
+              .schema = "{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"minItems\":1,\"maxItems\":1,\"items\":"
+                        "{\"type\":\"string\"}}]}",
+              .doc = "one text for all of text_2, or a list of as many" },
+            { "text_2", FIELD_TEXTS, .required = true },
+            { "user", FIELD_IGNORED },
+            SCHEDULING,
+            END },
 };
 
 /* ---- Jina and Cohere */
@@ -376,7 +390,7 @@ const struct body body_cohere_rerank = {
     .finish = finish_cohere_rerank,
     .fields = (const struct field[]){ MODEL,
                                       { "query", FIELD_STR, AT(query), .required = true },
-                                      { "documents", FIELD_DOCUMENTS, .required = true },
+                                      { "documents", FIELD_TEXT_LIST, .required = true },
                                       { "top_n", FIELD_INT, AT(top_n), .lo = 1, .hi = INT32_MAX },
                                       { "return_documents", FIELD_TRISTATE, AT(return_text), .doc = "default false" },
                                       { "max_tokens_per_doc", FIELD_INT, AT(max_tokens_per_doc), .lo = 1,
@@ -395,7 +409,7 @@ static const char *const cohere_cuts[] = { "NONE", "START", "END", NULL }; /* en
     MODEL, { "input_type", FIELD_CHOICE, AT(input_type), .choices = cohere_inputs, .lo = INPUT_QUERY },                \
         { "embedding_types", FIELD_CHOICES, AT(types), .choices = embed_type_names },                                  \
         { "truncate", FIELD_CHOICE, AT(cut), .choices = cohere_cuts }, { "images", FIELD_UNSUPPORTED },                \
-        DIMENSIONS("output_dimension"), { "max_tokens", FIELD_INT32, AT(max_length), .lo = 1, .hi = INT32_MAX },       \
+        DIMENSIONS("output_dimension"), { "max_tokens", FIELD_INT32, AT(max_length), .lo = 4, .hi = INT32_MAX },       \
     {                                                                                                                  \
         "priority", FIELD_INT, AT(priority), .lo = 0, .hi = 999, .doc = "lower is handled earlier"                     \
     }
@@ -403,13 +417,21 @@ static const char *const cohere_cuts[] = { "NONE", "START", "END", NULL }; /* en
 const struct body body_cohere_embed_v1 = {
     .name = "CohereEmbedV1Request",
     .finish = finish_cohere_embed,
-    .fields = (const struct field[]){ { "texts", FIELD_TEXT_LIST, .required = true }, COHERE_EMBED, END },
+    .fields = (const struct field[]){ { "texts", FIELD_TEXT_LIST, .required = true, .schema = WORDS_LIST },
+                                      COHERE_EMBED,
+                                      END },
 };
 const struct body body_cohere_embed = {
     .name = "CohereEmbedRequest",
     .strict = true,
+    .extra = "\"oneOf\":[{\"required\":[\"texts\"],\"properties\":{\"texts\":{\"type\":\"array\"}}},{\"required\":["
+             "\"inputs\"],"
+             "\"properties\":{\"inputs\":{\"type\":\"array\"}}}]",
     .finish = finish_cohere_embed,
-    .fields = (const struct field[]){ { "texts", FIELD_TEXT_LIST }, { "inputs", FIELD_CONTENTS }, COHERE_EMBED, END },
+    .fields = (const struct field[]){ { "texts", FIELD_TEXT_LIST, .schema = WORDS_LIST },
+                                      { "inputs", FIELD_CONTENTS },
+                                      COHERE_EMBED,
+                                      END },
 };
 
 /* ---- Ollama */
@@ -417,14 +439,17 @@ const struct body body_cohere_embed = {
 const struct body body_ollama_embed = {
     .name = "OllamaEmbedRequest",
     .finish = finish_ollama,
-    .fields = (const struct field[]){ MODEL,
-                                      { "input", FIELD_TEXTS, .required = true },
-                                      { "truncate", FIELD_TRISTATE, AT(truncate), .doc = "default true" },
-                                      DIMENSIONS("dimensions"),
-                                      { "options", FIELD_IGNORED },
-                                      { "keep_alive", FIELD_IGNORED },
-                                      SCHEDULING,
-                                      END },
+    .fields =
+        (const struct field[]){
+            MODEL,
+            { "input", FIELD_TEXTS, .required = true,
+              .schema = "{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"items\":{\"type\":\"string\"}}]}" },
+            { "truncate", FIELD_TRISTATE, AT(truncate), .doc = "default true" },
+            DIMENSIONS("dimensions"),
+            { "options", FIELD_IGNORED },
+            { "keep_alive", FIELD_IGNORED },
+            SCHEDULING,
+            END },
 };
 const struct body body_ollama_embeddings = {
     .name = "OllamaEmbeddingsRequest",

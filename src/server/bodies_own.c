@@ -17,8 +17,8 @@
 #define SCHEDULING                                                                                                     \
     { "priority", FIELD_INT, AT(priority), .lo = -1000, .hi = 1000, .doc = "higher runs first; 0: the model's" },      \
     {                                                                                                                  \
-        "timeout_ms", FIELD_INT, AT(timeout_ms), .lo = 0, .hi = 86400000,                                              \
-                                                 .doc = "give up after so many milliseconds; 0: the server's limit"    \
+        "timeout_ms", FIELD_INT, AT(timeout_ms),                                                                       \
+            .lo = 100, .hi = 86400000, .doc = "give up after so many milliseconds; left out: the server's limit"       \
     }
 #define TOP_K                                                                                                          \
     {                                                                                                                  \
@@ -75,16 +75,11 @@ static bool finish_classify(struct api_request *r, struct api_error *e)
 
 static bool finish_zero_shot(struct api_request *r, struct api_error *e)
 {
-    static const char word[] = "{}";
-    rkf_str t = r->hypothesis_template;
     r->rq.multi_label = r->multi_label;
-    r->rq.hypothesis_template = t;
+    r->rq.hypothesis_template = r->hypothesis_template;
     if (!r->n_labels)
         return api_fail(e, FAULT_VALIDATION, "candidate_labels",
                         "`candidate_labels` is missing: give the labels to choose from in `parameters`");
-    if (t.ptr && !memmem(t.ptr, t.len, word, sizeof word - 1))
-        return api_fail(e, FAULT_VALIDATION, "hypothesis_template",
-                        "`hypothesis_template` must contain {}, where the label goes");
     return finish_labels(r, e);
 }
 
@@ -108,14 +103,15 @@ static const char *const functions[] = { "sigmoid", "softmax", "none", NULL };
     TOP_K, { "max_answer_len", FIELD_INT, AT(max_answer_length), .lo = 1, .hi = 65536, .doc = "tokens; default 15" },  \
         { "handle_impossible_answer", FIELD_BOOL, AT(impossible_answer) },                                             \
         { "doc_stride", FIELD_INT, AT(stride), .hi = 65536 },                                                          \
-        { "max_seq_len", FIELD_INT32, AT(max_length), .lo = 1, .hi = 65536 }, { "max_question_len", FIELD_IGNORED },   \
+        { "max_seq_len", FIELD_INT32, AT(max_length), .lo = 16, .hi = 65536 }, { "max_question_len", FIELD_IGNORED },  \
     {                                                                                                                  \
         "align_to_words", FIELD_IGNORED                                                                                \
     }
 #define FILL_PARAMETERS                                                                                                \
     TOP_K,                                                                                                             \
     {                                                                                                                  \
-        "targets", FIELD_STRS, .doc = "only these words"                                                               \
+        "targets", FIELD_STRS, .schema = "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"minLength\":1}}",       \
+                               .doc = "only these words"                                                               \
     }
 #define CLASSIFY_PARAMETERS                                                                                            \
     TOP_K,                                                                                                             \
@@ -125,11 +121,12 @@ static const char *const functions[] = { "sigmoid", "softmax", "none", NULL };
     }
 #define ZERO_SHOT_PARAMETERS                                                                                           \
     { "candidate_labels", FIELD_LABELS },                                                                              \
-        { "hypothesis_template", FIELD_STR, AT(hypothesis_template), .doc = "default: This example is {}.",            \
-          .schema = "{\"type\":\"string\",\"pattern\":\"\\\\{\\\\}\"}" },                                              \
+        { "hypothesis_template", FIELD_TEMPLATE, AT(hypothesis_template), .doc = "default: This example is {}." },     \
     {                                                                                                                  \
         "multi_label", FIELD_BOOL, AT(multi_label)                                                                     \
     }
+#define MASKED           "{\"type\":\"string\",\"pattern\":\"$MASK\"}"
+#define MASKED_TEXTS     "{\"anyOf\":[" MASKED ",{\"type\":\"array\",\"minItems\":1,\"items\":" MASKED "}]}"
 #define PARAMETERS(list) { "parameters", FIELD_OBJECT, .fields = (const struct field[]){ list, END } }, list
 
 const struct body body_ner = {
@@ -149,7 +146,7 @@ const struct body body_qa = {
 const struct body body_fill_mask = {
     .name = "FillMaskRequest",
     .finish = finish_labels,
-    .fields = (const struct field[]){ { "inputs", FIELD_TEXTS, .required = true },
+    .fields = (const struct field[]){ { "inputs", FIELD_TEXTS, .required = true, .schema = MASKED_TEXTS },
                                       MODEL,
                                       TRUNCATE,
                                       PARAMETERS(FILL_PARAMETERS),
@@ -166,8 +163,13 @@ const struct body body_classify = {
                                       SCHEDULING,
                                       END },
 };
+#define NEEDS_LABELS                                                                                                   \
+    "\"required\":[\"candidate_labels\"],\"properties\":{\"candidate_labels\":{\"not\":{\"type\":\"null\"}}}"
 const struct body body_zero_shot = {
     .name = "ZeroShotRequest",
+    .extra = "\"anyOf\":[{" NEEDS_LABELS
+             "},{\"required\":[\"parameters\"],\"properties\":{\"parameters\":{\"type\":\"object\"," NEEDS_LABELS
+             "}}}]",
     .finish = finish_zero_shot,
     .fields = (const struct field[]){ { "inputs", FIELD_TEXTS, .required = true },
                                       MODEL,

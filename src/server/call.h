@@ -86,7 +86,9 @@ struct call {
 
 /* NULL: out of memory. The rest is filled by the caller: req, model (whose reference it takes), done, cookie. */
 struct call *call_create(struct core *core, const struct endpoint *ep);
-/* req is parsed and settled. done is called only after CALL_PENDING was (or is about to be)
+/* What only the model can tell of a request: false and an error, or all is well. */
+bool call_check(struct call *w);
+/* req is parsed, settled and checked. done is called only after CALL_PENDING was (or is about to be)
  * returned, on any thread, once. */
 enum call_state call_start(struct call *w);
 /* The client is gone or the server stops: what waits is dropped; done is still called. Any thread, also when all has

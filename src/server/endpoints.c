@@ -13,7 +13,6 @@
 /* ---- schemas */
 
 #define NUMBER                       "{\"type\":\"number\"}"
-#define SCORE                        "{\"type\":[\"number\",\"null\"]}"
 #define INTEGER                      "{\"type\":\"integer\"}"
 #define TEXT                         "{\"type\":\"string\"}"
 #define LIST(item)                   "{\"type\":\"array\",\"items\":" item "}"
@@ -21,25 +20,26 @@
 #define VECTOR                       LIST(NUMBER)
 #define VECTOR_OR_BASE64             "{\"anyOf\":[" VECTOR "," TEXT "]}"
 #define USAGE                        OBJECT("\"prompt_tokens\",\"total_tokens\"", "\"prompt_tokens\":" INTEGER ",\"total_tokens\":" INTEGER)
-#define PREDICTION                   OBJECT("\"score\",\"label\"", "\"score\":" SCORE ",\"label\":" TEXT)
+#define PREDICTION                   OBJECT("\"score\",\"label\"", "\"score\":" NUMBER ",\"label\":" TEXT)
+#define OR_NULL(item)                "{\"anyOf\":[" item ",{\"type\":\"null\"}]}"
 #define TOKEN                                                                                                          \
     OBJECT("\"id\",\"text\",\"special\",\"start\",\"stop\"",                                                           \
-           "\"id\":" INTEGER ",\"text\":" TEXT ",\"special\":{\"type\":\"boolean\"},\"start\":{\"type\":[\"integer\"," \
-           "\"null\"]},\"stop\":{\"type\":[\"integer\",\"null\"]}")
+           "\"id\":" INTEGER ",\"text\":" TEXT                                                                         \
+           ",\"special\":{\"type\":\"boolean\"},\"start\":" OR_NULL(INTEGER) ",\"stop\":" OR_NULL(INTEGER))
 #define RESULT                                                                                                         \
     OBJECT("\"index\",\"relevance_score\"",                                                                            \
-           "\"index\":" INTEGER ",\"relevance_score\":" SCORE ",\"document\":" OBJECT("\"text\"", "\"text\":" TEXT))
+           "\"index\":" INTEGER ",\"relevance_score\":" NUMBER ",\"document\":" OBJECT("\"text\"", "\"text\":" TEXT))
 #define META "{\"type\":\"object\"}"
 #define ENTITY                                                                                                         \
     OBJECT("\"score\",\"word\",\"start\",\"end\"",                                                                     \
-           "\"entity_group\":" TEXT ",\"entity\":" TEXT ",\"score\":" SCORE ",\"index\":" INTEGER ",\"word\":" TEXT    \
+           "\"entity_group\":" TEXT ",\"entity\":" TEXT ",\"score\":" NUMBER ",\"index\":" INTEGER ",\"word\":" TEXT   \
            ",\"start\":" INTEGER ",\"end\":" INTEGER)
 #define ANSWER                                                                                                         \
     OBJECT("\"score\",\"start\",\"end\",\"answer\"",                                                                   \
-           "\"score\":" SCORE ",\"start\":" INTEGER ",\"end\":" INTEGER ",\"answer\":" TEXT)
+           "\"score\":" NUMBER ",\"start\":" INTEGER ",\"end\":" INTEGER ",\"answer\":" TEXT)
 #define FILL                                                                                                           \
     OBJECT("\"score\",\"token\",\"token_str\",\"sequence\"",                                                           \
-           "\"score\":" SCORE ",\"token\":" INTEGER ",\"token_str\":" TEXT ",\"sequence\":" TEXT)
+           "\"score\":" NUMBER ",\"token\":" INTEGER ",\"token_str\":" TEXT ",\"sequence\":" TEXT)
 #define NESTED(item) "{\"type\":\"array\",\"items\":{\"anyOf\":[" item "," LIST(item) "," LIST(LIST(item)) "]}}"
 
 /* ---- TEI */
@@ -100,7 +100,7 @@ const struct endpoint ep_rerank = {
     FOR_SCORES,
     .count = COUNT_PREDICT,
     .write = write_tei_rerank,
-    .answer = LIST(OBJECT("\"index\",\"score\"", "\"index\":" INTEGER ",\"text\":" TEXT ",\"score\":" SCORE)),
+    .answer = LIST(OBJECT("\"index\",\"score\"", "\"index\":" INTEGER ",\"text\":" TEXT ",\"score\":" NUMBER)),
 };
 const struct endpoint ep_similarity = {
     .name = "similarity",
@@ -111,7 +111,7 @@ const struct endpoint ep_similarity = {
     FOR_EMBEDDINGS,
     .count = COUNT_EMBED,
     .write = write_tei_similarity,
-    .answer = LIST(SCORE),
+    .answer = LIST(NUMBER),
 };
 const struct endpoint ep_tokenize = {
     .name = "tokenize",
@@ -166,7 +166,7 @@ const struct endpoint ep_score = {
         "\"id\",\"object\",\"created\",\"model\",\"data\",\"usage\"",
         "\"id\":" TEXT ",\"object\":{\"const\":\"list\"},\"created\":" INTEGER ",\"model\":" TEXT ",\"data\":" LIST(
             OBJECT("\"index\",\"object\",\"score\"",
-                   "\"index\":" INTEGER ",\"object\":{\"const\":\"score\"},\"score\":" SCORE)) ",\"usage\":" USAGE),
+                   "\"index\":" INTEGER ",\"object\":{\"const\":\"score\"},\"score\":" NUMBER)) ",\"usage\":" USAGE),
 };
 const struct endpoint ep_rerank_documents = {
     .name = "rerank_documents",

@@ -59,7 +59,7 @@ static const struct words {
     [FAULT_EMPTY] = { 400, "Empty", NULL, 400, INVALID, NULL, 400, 400 },
     [FAULT_VALIDATION] = { 422, "Validation", NULL, 400, INVALID, NULL, 400, 400 },
     [FAULT_TOKENIZER] = { 422, "Tokenizer", NULL, 400, INVALID, NULL, 400, 400 },
-    [FAULT_MODEL_TYPE] = { 424, "Backend", NULL, 400, INVALID, "model_not_supported", 400, 400 },
+    [FAULT_MODEL_TYPE] = { 424, "Backend", NULL, 404, INVALID, "model_not_supported", 404, 404 },
     [FAULT_BATCH_SIZE] = { 422, "Validation", NULL, 400, INVALID, NULL, 400, 400 },
     [FAULT_MEDIA] = { 415, NULL, "", 415, INVALID, NULL, 400, 400 },
     [FAULT_PAYLOAD] = { 413, NULL, "Failed to buffer the request body: ", 413, INVALID, NULL, 413, 413 },

@@ -186,6 +186,19 @@ static bool check_body(struct exchange *x)
     return !x->answered;
 }
 
+static void refuse_method(struct exchange *x, const char *path)
+{
+    static const char *const methods[] = { "GET", "POST", "DELETE" };
+    char allow[64] = "OPTIONS";
+    const char *rest;
+    bool known;
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
+        if (route_find(methods[i], x->path, &known, &rest))
+            snprintf(allow + strlen(allow), sizeof allow - strlen(allow), ", %s", methods[i]);
+    exchange_refuse(x, FAULT_METHOD, "%s is not for %s", path, x->method);
+    exchange_header(x, "Allow", "%s", allow);
+}
+
 bool exchange_open(struct exchange *x)
 {
     bool known = false;
@@ -197,7 +210,7 @@ bool exchange_open(struct exchange *x)
         char quoted[120];
         rkf_quote(quoted, sizeof quoted, x->path, strlen(x->path));
         if (known)
-            exchange_refuse(x, FAULT_METHOD, "%s is not for %s", quoted, x->method);
+            refuse_method(x, quoted);
         else
             exchange_refuse(x, FAULT_NO_ROUTE, "unknown path %s: GET /openapi.json lists what there is", quoted);
         return false;
@@ -320,6 +333,10 @@ static bool make_call(struct exchange *x)
         return false;
     }
     count_request(x);
+    if (!call_check(w)) {
+        exchange_fail(x, &w->error);
+        return false;
+    }
     if (!w->req.n_inputs && ep->how == HOW_SUBMIT) { /* Ollama's way to ask for a model */
         w->answer.req = &w->req;
         w->answer.model = w->model->name;

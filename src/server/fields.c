@@ -5,25 +5,21 @@
 #include <math.h>
 #include <string.h>
 
-#define INPUTS                                                                                                         \
-    "{\"anyOf\":[{\"type\":\"string\"},"                                                                               \
-    "{\"type\":\"array\",\"minItems\":1,\"items\":{\"anyOf\":[{\"type\":\"string\"}," IDS "]}}," IDS "]}"
-#define ID      "{\"type\":\"integer\",\"minimum\":0,\"maximum\":2147483647}"
-#define IDS     "{\"type\":\"array\",\"minItems\":1,\"items\":" ID "}"
-#define STRING  "{\"type\":\"string\"}"
-#define STRINGS "{\"type\":\"array\",\"minItems\":1,\"items\":" STRING "}"
-#define DOCUMENT                                                                                                       \
-    "{\"anyOf\":[" STRING ",{\"type\":\"object\",\"required\":[\"text\"],\"properties\":{\"text\":" STRING "}}]}"
-#define PAIR                                                                                                           \
-    "{\"type\":\"object\",\"required\":[\"text\"],\"properties\":{\"text\":" STRING ",\"text_pair\":{\"type\":"        \
-    "[\"string\",\"null\"]}}}"
-#define QUESTION                                                                                                       \
-    "{\"type\":\"object\",\"required\":[\"question\",\"context\"],\"properties\":{\"question\":" STRING                \
-    ",\"context\":" STRING "}}"
+/* $ID, $DIM, $PROMPTS and $MASK stand for what the loaded models allow: see struct schema_facts. */
+#define ID                           "{\"type\":\"integer\",\"minimum\":0,\"maximum\":$ID}"
+#define IDS                          "{\"type\":\"array\",\"minItems\":1,\"items\":" ID "}"
+#define STRING                       "{\"type\":\"string\"}"
+#define WORDS                        "{\"type\":\"string\",\"minLength\":1}"
+#define LIST(item)                   "{\"type\":\"array\",\"minItems\":1,\"items\":" item "}"
+#define ANY(alternatives)            "{\"anyOf\":[" alternatives "]}"
+#define OBJECT(required, properties) "{\"type\":\"object\",\"required\":[" required "],\"properties\":{" properties "}}"
+#define DOCUMENT(text)               ANY(text "," OBJECT("\"text\"", "\"text\":" text))
+#define PAIR                         OBJECT("\"text\"", "\"text\":" STRING ",\"text_pair\":" ANY(STRING ",{\"type\":\"null\"}"))
+#define QUESTION                     OBJECT("\"question\",\"context\"", "\"question\":" WORDS ",\"context\":" WORDS)
 #define CONTENT                                                                                                        \
-    "{\"type\":\"object\",\"required\":[\"content\"],\"properties\":{\"content\":{\"type\":\"array\",\"minItems\":1,"  \
-    "\"items\":{\"type\":\"object\",\"required\":[\"type\",\"text\"],\"properties\":{\"type\":{\"const\":\"text\"},"   \
-    "\"text\":" STRING "}}}}}"
+    OBJECT("\"content\"",                                                                                              \
+           "\"content\":" LIST(OBJECT("\"type\",\"text\"", "\"type\":{\"const\":\"text\"},\"text\":" WORDS)))
+#define SEQUENCE "{\"type\":\"array\",\"minItems\":1,\"maxItems\":2,\"items\":" WORDS "}"
 
 struct reading {
     const struct field *field;
@@ -98,6 +94,15 @@ static bool read_str(const struct reading *in, yyjson_val *v)
         return wrong(in, "a string", v);
     *(rkf_str *)in->at = str_of(v);
     return true;
+}
+
+static bool read_template(const struct reading *in, yyjson_val *v)
+{
+    static const char place[] = "{}";
+    if (yyjson_is_str(v) && !memmem(yyjson_get_str(v), yyjson_get_len(v), place, sizeof place - 1))
+        return api_fail(in->e, FAULT_VALIDATION, in->field->name, "`%s` must contain {}, where the label goes",
+                        in->field->name);
+    return read_str(in, v);
 }
 
 static int choice_of(const struct field *f, yyjson_val *v)
@@ -197,7 +202,9 @@ static bool split_labels(const struct reading *in, rkf_str s)
 
 static bool read_labels(const struct reading *in, yyjson_val *v)
 {
-    return yyjson_is_str(v) ? split_labels(in, str_of(v)) : read_strs(in, v);
+    if (yyjson_is_str(v) ? !split_labels(in, str_of(v)) : !read_strs(in, v))
+        return false;
+    return in->r->n_labels || api_fail(in->e, FAULT_VALIDATION, in->field->name, "`%s` is empty", in->field->name);
 }
 
 static bool read_str_or_strs(const struct reading *in, yyjson_val *v)
@@ -222,7 +229,12 @@ static bool read_query(const struct reading *in, yyjson_val *v)
 
 static rkf_input *make_inputs(const struct reading *in, size_t n)
 {
-    rkf_input *inputs = arena_array(&in->r->mem, n, sizeof *inputs);
+    rkf_input *inputs = in->r->inputs ? NULL : arena_array(&in->r->mem, n, sizeof *inputs);
+    if (in->r->inputs) {
+        api_fail(in->e, FAULT_VALIDATION, in->field->name, "%s: the inputs are already given by another field",
+                 in->field->name);
+        return NULL;
+    }
     if (!inputs) {
         no_memory(in);
         return NULL;
@@ -281,8 +293,6 @@ static bool ids_element(const struct reading *in, yyjson_val *v, rkf_input *out)
     yyjson_arr_foreach(v, i, n, x)
     {
         int64_t id = 0;
-        if (!yyjson_is_int(x))
-            return wrong(in, "whole numbers as token ids", x);
         if (!whole(in, x, 0, INT32_MAX, &id))
             return false;
         ids[i] = (int32_t)id;
@@ -319,44 +329,51 @@ static bool read_text_list(const struct reading *in, yyjson_val *v)
     return yyjson_is_arr(v) ? read_list(in, v, text_element) : wrong(in, "a list of strings", v);
 }
 
-/* Cohere v1's rank_fields: the values of these fields, in their order, a line each. */
-static bool ranked_document(const struct reading *in, yyjson_val *v, rkf_input *out)
+/* Adds a string value as one more line. */
+static void add_line(char *text, size_t *n, yyjson_val *v)
+{
+    if (!yyjson_is_str(v))
+        return;
+    if (*n)
+        text[(*n)++] = '\n';
+    memcpy(text + *n, yyjson_get_str(v), yyjson_get_len(v));
+    *n += yyjson_get_len(v);
+}
+
+/* An object without "text": its strings, a line each; those that rank_fields (Cohere v1) names, in that order. */
+static bool object_document(const struct reading *in, yyjson_val *v, rkf_input *out)
 {
     const struct api_request *r = in->r;
-    size_t len = 0, n = 0;
-    for (size_t i = 0; i < r->n_labels; i++)
+    size_t len = 1, n = 0, i, count;
+    yyjson_val *key, *value;
+    yyjson_obj_foreach(v, i, count, key, value) len += yyjson_get_len(value) + 1;
+    for (i = 0; i < r->n_labels; i++)
         len += yyjson_get_len(yyjson_obj_getn(v, r->labels[i].ptr, r->labels[i].len)) + 1;
-    char *text = arena_alloc(&in->r->mem, len + 1);
+    char *text = arena_alloc(&in->r->mem, len);
     if (!text)
         return no_memory(in);
-    for (size_t i = 0; i < r->n_labels; i++) {
-        rkf_str s = str_of(yyjson_obj_getn(v, r->labels[i].ptr, r->labels[i].len));
-        if (!s.ptr)
-            continue;
-        if (n)
-            text[n++] = '\n';
-        memcpy(text + n, s.ptr, s.len);
-        n += s.len;
-    }
+    for (i = 0; i < r->n_labels; i++)
+        add_line(text, &n, yyjson_obj_getn(v, r->labels[i].ptr, r->labels[i].len));
+    if (!r->n_labels)
+        yyjson_obj_foreach(v, i, count, key, value) add_line(text, &n, value);
     out->text = (rkf_str){ text, n };
     return true;
 }
 
 static bool document_element(const struct reading *in, yyjson_val *v, rkf_input *out)
 {
-    if (yyjson_is_obj(v) && in->r->n_labels)
-        return ranked_document(in, v, out);
     yyjson_val *text = yyjson_is_obj(v) ? yyjson_obj_get(v, "text") : v;
+    if (yyjson_is_obj(v) && (in->r->n_labels || !yyjson_is_str(text)))
+        return object_document(in, v, out);
     if (!yyjson_is_str(text))
-        return wrong(in, "a list of strings or of objects with \"text\"", v);
+        return wrong(in, "a list of strings or of objects", v);
     out->text = str_of(text);
     return true;
 }
 
 static bool read_documents(const struct reading *in, yyjson_val *v)
 {
-    return yyjson_is_arr(v) ? read_list(in, v, document_element)
-                            : wrong(in, "a list of strings or of objects with \"text\"", v);
+    return yyjson_is_arr(v) ? read_list(in, v, document_element) : wrong(in, "a list of strings or of objects", v);
 }
 
 static bool anything_element(const struct reading *in, yyjson_val *v, rkf_input *out)
@@ -498,31 +515,24 @@ static const struct kind {
     [FIELD_INT] = { read_int, NULL },
     [FIELD_INT32] = { read_int32, NULL },
     [FIELD_STR] = { read_str, STRING },
+    [FIELD_TEMPLATE] = { read_template, "{\"type\":\"string\",\"pattern\":\"\\\\{\\\\}\"}" },
     [FIELD_CHOICE] = { read_choice, NULL },
     [FIELD_CHOICES] = { read_choices, NULL },
-    [FIELD_STRS] = { read_strs, STRINGS },
-    [FIELD_LABELS] = { read_labels, "{\"anyOf\":[" STRING "," STRINGS "]}" },
-    [FIELD_STR_OR_STRS] = { read_str_or_strs, "{\"anyOf\":[" STRING "," STRINGS "]}" },
-    [FIELD_QUERY] = { read_query, DOCUMENT },
-    [FIELD_INPUTS] = { read_inputs, INPUTS },
+    [FIELD_STRS] = { read_strs, "{\"type\":\"array\",\"items\":" STRING "}" },
+    [FIELD_LABELS] = { read_labels, ANY("{\"type\":\"string\",\"pattern\":\"[^, ]\"}," LIST(STRING)) },
+    [FIELD_STR_OR_STRS] = { read_str_or_strs, ANY(STRING "," LIST(STRING)) },
+    [FIELD_QUERY] = { read_query, DOCUMENT(STRING) },
+    [FIELD_INPUTS] = { read_inputs, ANY(WORDS "," LIST(ANY(WORDS "," IDS)) "," IDS) },
     [FIELD_INPUTS_OR_DOCUMENTS] = { read_inputs_or_documents,
-                                    "{\"anyOf\":[" DOCUMENT
-                                    ",{\"type\":\"array\",\"minItems\":1,\"items\":{\"anyOf\":[" DOCUMENT "," IDS
-                                    "]}}," IDS "]}" },
-    [FIELD_TEXTS] = { read_texts, "{\"anyOf\":[" STRING "," STRINGS "]}" },
-    [FIELD_TEXT_LIST] = { read_text_list, STRINGS },
-    [FIELD_DOCUMENTS] = { read_documents, "{\"type\":\"array\",\"minItems\":1,\"items\":" DOCUMENT "}" },
-    [FIELD_CONTENTS] = { read_contents, "{\"type\":\"array\",\"minItems\":1,\"items\":" CONTENT "}" },
-    [FIELD_SEQUENCES] = { read_sequences,
-                          "{\"anyOf\":[" STRING ",{\"type\":\"array\",\"minItems\":1,\"maxItems\":2,\"items\":" STRING
-                          "},{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"array\",\"minItems\":1,"
-                          "\"maxItems\":2,\"items\":" STRING "}}]}" },
-    [FIELD_PAIRABLE] = { read_pairable,
-                         "{\"anyOf\":[" STRING "," PAIR
-                         ",{\"type\":\"array\",\"minItems\":1,\"items\":{\"anyOf\":[" STRING "," PAIR "]}}]}" },
-    [FIELD_QUESTIONS] = { read_questions,
-                          "{\"anyOf\":[" QUESTION ",{\"type\":\"array\",\"minItems\":1,\"items\":" QUESTION "}]}" },
-    [FIELD_IDS] = { read_ids, "{\"anyOf\":[" IDS ",{\"type\":\"array\",\"minItems\":1,\"items\":" IDS "}]}" },
+                                    ANY(DOCUMENT(WORDS) "," LIST(ANY(DOCUMENT(WORDS) "," IDS)) "," IDS) },
+    [FIELD_TEXTS] = { read_texts, ANY(STRING "," LIST(STRING)) },
+    [FIELD_TEXT_LIST] = { read_text_list, LIST(STRING) },
+    [FIELD_DOCUMENTS] = { read_documents, LIST(ANY(STRING ",{\"type\":\"object\"}")) },
+    [FIELD_CONTENTS] = { read_contents, LIST(CONTENT) },
+    [FIELD_SEQUENCES] = { read_sequences, ANY(WORDS "," SEQUENCE "," LIST(SEQUENCE)) },
+    [FIELD_PAIRABLE] = { read_pairable, ANY(STRING "," PAIR "," LIST(ANY(STRING "," PAIR))) },
+    [FIELD_QUESTIONS] = { read_questions, ANY(QUESTION "," LIST(QUESTION)) },
+    [FIELD_IDS] = { read_ids, ANY(IDS "," LIST(IDS)) },
     [FIELD_OBJECT] = { NULL, NULL },
     [FIELD_IGNORED] = { read_ignored, "{}" },
     [FIELD_UNSUPPORTED] = { read_unsupported, "{\"enum\":[null,false]}" },
@@ -600,6 +610,21 @@ bool body_read(const struct body *body, yyjson_val *root, struct api_request *r,
 
 /* ---- schema */
 
+/* Text with $ID, $DIM, $PROMPTS and $MASK replaced. */
+static void put_schema(struct buf *out, const char *text, const struct schema_facts *facts)
+{
+    for (const char *p; (p = strchr(text, '$')); text = p) {
+        buf_append(out, text, (size_t)(p - text));
+        if (!strncmp(p, "$PROMPTS", 8) || !strncmp(p, "$MASK", 5))
+            buf_puts(out, p[1] == 'P' ? facts->prompts : facts->mask);
+        else
+            buf_printf(out, "%lld", (long long)(p[1] == 'I' ? facts->max_id : facts->max_dimension));
+        for (p++; *p >= 'A' && *p <= 'Z';)
+            p++;
+    }
+    buf_puts(out, text);
+}
+
 static void write_choices(struct buf *out, const struct field *f)
 {
     buf_puts(out, "{\"type\":\"string\",\"enum\":[");
@@ -611,14 +636,15 @@ static void write_choices(struct buf *out, const struct field *f)
     buf_puts(out, "]}");
 }
 
-static void write_fields(const struct field *fields, bool strict, struct buf *out);
+static void write_fields(const struct field *fields, bool strict, const char *extra, const struct schema_facts *facts,
+                         struct buf *out);
 
-static void write_field_type(const struct field *f, bool strict, struct buf *out)
+static void write_field_type(const struct field *f, bool strict, const struct schema_facts *facts, struct buf *out)
 {
     if (f->schema) {
-        buf_puts(out, f->schema);
+        put_schema(out, f->schema, facts);
     } else if (f->kind == FIELD_OBJECT) {
-        write_fields(f->fields, strict, out);
+        write_fields(f->fields, strict, NULL, facts, out);
     } else if (f->kind == FIELD_INT || f->kind == FIELD_INT32) {
         buf_printf(out, "{\"type\":\"integer\",\"minimum\":%lld,\"maximum\":%lld}", (long long)f->lo, (long long)f->hi);
     } else if (f->kind == FIELD_CHOICE) {
@@ -628,15 +654,15 @@ static void write_field_type(const struct field *f, bool strict, struct buf *out
         write_choices(out, f);
         buf_putc(out, '}');
     } else {
-        buf_puts(out, kinds[f->kind].schema);
+        put_schema(out, kinds[f->kind].schema, facts);
     }
 }
 
-static void write_property(const struct field *f, bool strict, struct buf *out)
+static void write_property(const struct field *f, bool strict, const struct schema_facts *facts, struct buf *out)
 {
     json_put_str(out, f->name, strlen(f->name));
     buf_puts(out, ":{\"anyOf\":[");
-    write_field_type(f, strict, out);
+    write_field_type(f, strict, facts, out);
     buf_puts(out, f->required ? "]" : ",{\"type\":\"null\"}]");
     if (f->doc) {
         buf_puts(out, ",\"description\":");
@@ -645,13 +671,14 @@ static void write_property(const struct field *f, bool strict, struct buf *out)
     buf_putc(out, '}');
 }
 
-static void write_fields(const struct field *fields, bool strict, struct buf *out)
+static void write_fields(const struct field *fields, bool strict, const char *extra, const struct schema_facts *facts,
+                         struct buf *out)
 {
     const char *comma = "";
     buf_puts(out, "{\"type\":\"object\",\"properties\":{");
     for (const struct field *f = fields; f->name; f++) {
         buf_puts(out, comma);
-        write_property(f, strict, out);
+        write_property(f, strict, facts, out);
         comma = ",";
     }
     buf_puts(out, "},\"required\":[");
@@ -663,10 +690,13 @@ static void write_fields(const struct field *fields, bool strict, struct buf *ou
         json_put_str(out, f->name, strlen(f->name));
         comma = ",";
     }
-    buf_puts(out, strict ? "],\"additionalProperties\":false}" : "]}");
+    buf_puts(out, strict ? "],\"additionalProperties\":false" : "]");
+    if (extra)
+        buf_printf(out, ",%s", extra);
+    buf_putc(out, '}');
 }
 
-void body_write_schema(const struct body *body, struct buf *out)
+void body_write_schema(const struct body *body, const struct schema_facts *facts, struct buf *out)
 {
-    write_fields(body->fields, body->strict, out);
+    write_fields(body->fields, body->strict, body->extra, facts, out);
 }

@@ -14,6 +14,7 @@ enum field_kind {
     FIELD_INT,                 /* int64_t in lo..hi */
     FIELD_INT32,               /* int32_t in lo..hi */
     FIELD_STR,                 /* rkf_str */
+    FIELD_TEMPLATE,            /* rkf_str with {} in it */
     FIELD_CHOICE,              /* int32_t: index into choices, plus lo */
     FIELD_CHOICES,             /* uint32_t: bits of indices into choices */
     FIELD_STRS,                /* labels: a list of strings */
@@ -24,7 +25,7 @@ enum field_kind {
     FIELD_INPUTS_OR_DOCUMENTS, /* the same, or {"text": text} in place of a text (OpenAI's and Jina's input) */
     FIELD_TEXTS,               /* inputs: text or [text] */
     FIELD_TEXT_LIST,           /* inputs: [text] */
-    FIELD_DOCUMENTS,           /* inputs: [text or {"text": text}] */
+    FIELD_DOCUMENTS,           /* inputs: [text or {"text": text} or an object of strings] */
     FIELD_CONTENTS,            /* inputs: [{"content": [{"type": "text", "text": text}]}] (Cohere v2) */
     FIELD_SEQUENCES,           /* inputs: text, [text], [text, pair], [[text], [text, pair], ...] (TEI's /predict) */
     FIELD_PAIRABLE,            /* inputs: text, [text], {"text", "text_pair"}, or a list of those objects */
@@ -52,6 +53,7 @@ struct body {
     const char *name;           /* of its schema */
     const struct field *fields; /* ends with a NULL name */
     bool strict;                /* unknown fields are refused */
+    const char *extra;          /* more members of its JSON schema */
     const char *key;            /* a body with this field is this one, where a path takes several */
     /* Raw fields -> rq; may be NULL. */
     bool (*finish)(struct api_request *r, struct api_error *e);
@@ -62,6 +64,11 @@ bool body_parse(const char *p, size_t len, yyjson_doc **out, struct api_error *e
 /* Reads root with the table; r was set up by api_request_init and stays the caller's to free, also on failure. */
 bool body_read(const struct body *body, yyjson_val *root, struct api_request *r, struct api_error *e);
 /* The JSON schema of a body, OpenAPI 3.1. */
-void body_write_schema(const struct body *body, struct buf *out);
+struct schema_facts { /* of the model that answers, so that the schema promises nothing that it refuses */
+    int64_t max_dimension, max_id;
+    const char *prompts; /* JSON list of the names of its prompts */
+    const char *mask;    /* regular expression of its mask token, escaped for JSON */
+};
+void body_write_schema(const struct body *body, const struct schema_facts *facts, struct buf *out);
 
 #endif

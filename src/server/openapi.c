@@ -45,12 +45,12 @@ static void put_summary(struct buf *out, const char *name, const char *summary)
 }
 
 /* Alternatives of a path that takes several bodies, or that does what the model is for. */
-static void put_bodies(struct buf *out, const struct route *r)
+static void put_bodies(struct buf *out, const struct route *r, const struct model *first)
 {
     const char *comma = "";
     buf_puts(out, ",\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":");
     if (r->natural)
-        buf_puts(out, "{\"type\":\"object\"");
+        buf_printf(out, "{\"$ref\":\"#/components/schemas/%s\"", route_natural(first)->body->name);
     else if (r->body)
         buf_printf(out, "{\"$ref\":\"#/components/schemas/%s\"", r->body->name);
     else
@@ -85,7 +85,7 @@ static void put_answers(struct buf *out, const struct route *r)
     buf_putc(out, '}');
 }
 
-static void put_operation(struct buf *out, const struct route *r)
+static void put_operation(struct buf *out, const struct route *r, const struct model *first)
 {
     const char *method = !strcmp(r->method, "GET") ? "get" : !strcmp(r->method, "POST") ? "post" : "delete";
     buf_printf(out, "\"%s\":{", method);
@@ -97,7 +97,7 @@ static void put_operation(struct buf *out, const struct route *r)
         buf_puts(out, ",\"parameters\":[{\"name\":\"name\",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":"
                       "\"string\",\"minLength\":1}}]");
     if (!strcmp(r->method, "POST"))
-        put_bodies(out, r);
+        put_bodies(out, r, first);
     put_answers(out, r);
     buf_puts(out, r->flags & ROUTE_PUBLIC ? ",\"security\":[]}" : ",\"security\":[{},{\"key\":[]}]}");
 }
@@ -110,7 +110,7 @@ static bool seen_before(int i)
     return false;
 }
 
-static void put_path(struct buf *out, int first)
+static void put_path(struct buf *out, int first, const struct model *model)
 {
     const char *comma = "", *star = strchr(routes[first].path, '*');
     buf_printf(out, "\"%.*s%s\":{", (int)(star ? (size_t)(star - routes[first].path) : strlen(routes[first].path)),
@@ -119,13 +119,63 @@ static void put_path(struct buf *out, int first)
         if (routes[i].flags & ROUTE_HIDDEN || strcmp(routes[i].path, routes[first].path))
             continue;
         buf_puts(out, comma);
-        put_operation(out, &routes[i]);
+        put_operation(out, &routes[i], model);
         comma = ",";
     }
     buf_putc(out, '}');
 }
 
-static void put_schemas(struct buf *out)
+/* The mask token as a pattern: the word that is one token. */
+static const char *mask_of(const struct model *m)
+{
+    static const char *const words[][2] = { { "<mask>", "<mask>" }, { "[MASK]", "\\\\[MASK\\\\]" } };
+    for (int i = 0; m->kind == KIND_FILL_MASK && i < 2; i++) {
+        rkf_input in = { .text = { words[i][0], strlen(words[i][0]) } };
+        rkf_request rq = RKF_REQUEST_INIT;
+        rkf_result *r = NULL;
+        rq.inputs = &in;
+        rq.n_inputs = 1;
+        rq.prompt = RKF_STR("");
+        bool one = !rkf_tokenize(m->handle, &rq, false, &r, NULL) && rkf_result_tokens(r, 0)->n == 1;
+        rkf_result_free(r);
+        if (one)
+            return words[i][1];
+    }
+    return ".";
+}
+
+/* What the model that answers where none is named allows. */
+static void put_body_schema(struct registry *models, const struct endpoint *ep, const struct body *body,
+                            struct buf *out)
+{
+    struct schema_facts facts = { .max_dimension = INT32_MAX, .max_id = INT32_MAX, .prompts = "[]", .mask = "." };
+    struct model *m = ep ? registry_first(models, ep->prefer, ep->kinds) : NULL;
+    yyjson_val *root = m ? yyjson_doc_get_root(m->doc) : NULL, *key, *value;
+    struct buf prompts;
+    size_t i, n;
+    buf_init(&prompts, 1 << 20);
+    buf_putc(&prompts, '[');
+    yyjson_obj_foreach(yyjson_obj_get(root, "prompts"), i, n, key, value)
+    {
+        if (i)
+            buf_putc(&prompts, ',');
+        json_put_str(&prompts, yyjson_get_str(key), yyjson_get_len(key));
+    }
+    buf_putc(&prompts, ']');
+    if (m && m->dimension)
+        facts.max_dimension = m->dimension;
+    if (m && yyjson_get_sint(yyjson_obj_get(root, "vocab_size")) > 0)
+        facts.max_id = yyjson_get_sint(yyjson_obj_get(root, "vocab_size")) - 1;
+    if (m)
+        facts.mask = mask_of(m);
+    if (!prompts.failed)
+        facts.prompts = prompts.p;
+    body_write_schema(body, &facts, out);
+    buf_free(&prompts);
+    registry_release(models, m);
+}
+
+static void put_schemas(struct registry *models, struct buf *out)
 {
     const char *comma = "";
     for (int i = 0; i < route_count; i++) {
@@ -141,14 +191,15 @@ static void put_schemas(struct buf *out)
             if (out->p && memmem(out->p, out->len, key, strlen(key)))
                 continue; /* another path's too */
             buf_printf(out, "%s\"%s\":", comma, body->name);
-            body_write_schema(body, out);
+            put_body_schema(models, ep, body, out);
             comma = ",";
         }
     }
 }
 
-void openapi_write(struct buf *out)
+void openapi_write(struct registry *models, struct buf *out)
 {
+    struct model *first = registry_at(models, 0);
     const char *comma = "";
     buf_printf(out,
                "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"rkformer\",\"version\":\"%s\",\"description\":\"Routes "
@@ -158,11 +209,12 @@ void openapi_write(struct buf *out)
         if (routes[i].flags & ROUTE_HIDDEN || seen_before(i))
             continue;
         buf_puts(out, comma);
-        put_path(out, i);
+        put_path(out, i, first);
         comma = ",";
     }
     buf_puts(out, "},\"components\":{\"securitySchemes\":{\"key\":{\"type\":\"http\",\"scheme\":\"bearer\"}},"
                   "\"schemas\":{");
-    put_schemas(out);
+    put_schemas(models, out);
     buf_puts(out, "}}}");
+    registry_release(models, first);
 }

@@ -40,7 +40,7 @@ enum outcome page_health(struct exchange *x)
 
 enum outcome page_openapi(struct exchange *x)
 {
-    openapi_write(&x->out);
+    openapi_write(x->server->core.models, &x->out);
     return exchange_json(x);
 }
 

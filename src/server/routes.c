@@ -49,7 +49,7 @@ const struct route routes[] = {
     { "GET", "/ping", ROUTE_PUBLIC | ROUTE_HIDDEN, DIALECT_TEI, .handle = page_health, .name = "ping" },
     { "GET", "/metrics", ROUTE_PUBLIC, DIALECT_TEI, .handle = page_metrics, .name = "metrics", .type = "text/plain",
       .summary = "Metrics in Prometheus' text format" },
-    { "GET", "/", ROUTE_PUBLIC, DIALECT_TEI, .handle = page_root, .name = "root", .type = "text/html",
+    { "GET", "/", ROUTE_PUBLIC, DIALECT_TEI, .handle = page_root, .name = "root",
       .summary = "For a browser a page, for others as /health" },
     /* Ollama */
     POST("/api/embed", DIALECT_OLLAMA, 0, &ep_ollama_embed),
@@ -120,9 +120,14 @@ static const struct endpoint *natural_endpoint(yyjson_val *root, const struct mo
         return &ep_zero_shot;
     if (kind == KIND_CLASSIFY && parameters)
         return &ep_classify;
-    if (kind == KIND_RERANK && !yyjson_obj_get(root, "texts"))
+    if (kind == KIND_RERANK && root && !yyjson_obj_get(root, "texts"))
         return yyjson_obj_get(root, "documents") ? &ep_rerank_documents : &ep_predict;
     return natural[kind];
+}
+
+const struct endpoint *route_natural(const struct model *model)
+{
+    return natural_endpoint(NULL, model);
 }
 
 const struct endpoint *route_endpoint(const struct route *r, yyjson_val *root, const struct model *model)

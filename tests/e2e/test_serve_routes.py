@@ -295,7 +295,7 @@ class OtherTasks(ServeCase):
     def test_one_model_for_each_task(self):
         self.assertEqual(len(self.server.get("/v1/models").json["data"]), 5)
         self.assertEqual(self.server.get("/models/bert-qa/info").json["served_model_name"], "bert-qa")
-        self.post("/v1/qa", {"inputs": {"question": "a", "context": "b"}, "model": "bert-rerank"}, status=400)
+        self.post("/v1/qa", {"inputs": {"question": "a", "context": "b"}, "model": "bert-rerank"}, status=404)
 
 
 if __name__ == "__main__":

@@ -243,7 +243,9 @@ static void jina_and_cohere(void **state)
     accepts(&body_jina_rerank, "{\"query\":{\"text\":\"q\"},\"documents\":[{\"title\":\"t\",\"text\":\"b\"}],"
                                "\"rank_fields\":[\"title\",\"text\"]}");
     is_str(r.rq.inputs[0].text, "t\nb");
-    refuses(&body_jina_rerank, "{\"query\":\"q\",\"documents\":[{\"title\":\"t\"}]}", FAULT_TYPE, "documents");
+    accepts(&body_jina_rerank, "{\"query\":\"q\",\"documents\":[{\"title\":\"t\",\"n\":1,\"body\":\"b\"}]}");
+    is_str(r.rq.inputs[0].text, "t\nb");
+    refuses(&body_jina_rerank, "{\"query\":\"q\",\"documents\":[1]}", FAULT_TYPE, "documents");
     accepts(&body_cohere_rerank, "{\"model\":\"m\",\"query\":\"q\",\"documents\":[\"a\"],\"max_tokens_per_doc\":4096,"
                                  "\"priority\":5,\"relevant_spans\":null}");
     assert_int_equal(r.rq.priority, -5);
@@ -373,7 +375,7 @@ static void schemas_are_json(void **state)
         yyjson_doc *doc;
         rkf_error err;
         buf_init(&out, 1 << 20);
-        body_write_schema(all[i], &out);
+        body_write_schema(all[i], &(struct schema_facts){ 384, 30521, "[\"query\"]", "." }, &out);
         assert_false(out.failed);
         if (json_parse(out.p, out.len, all[i]->name, &doc, &err))
             fail_msg("%s: %s", all[i]->name, err.message);
