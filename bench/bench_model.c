@@ -3,7 +3,7 @@
  * A model on token ids, without the engine around it: how fast the CPU device and the encoder are.
  *
  * usage: bench_model MODEL_DIR IDS [dtype=f32] [threads=N] [isa=NAME] [tokens=BUDGET] [repeat=N] [dump=FILE]
- *        [clock=cpu] [what=load,natural,sorted,latency]
+ *        [clock=cpu] [length=N] [what=load,natural,sorted,latency]
  * IDS has one line of token ids per text (bench/texts.py). Prints one JSON line per measurement. dump writes the
  * embeddings, [texts, hidden] f32, in the order of IDS.
  */
@@ -26,7 +26,7 @@ struct bench {
     const char *dtype, *isa, *what, *dump;
     int threads, repeat;
     bool cpu_clock; /* time is the process's own, which a busy machine disturbs less: for one thread */
-    uint32_t budget;
+    uint32_t budget, length;
     struct text *texts;
     uint32_t n_texts;
     uint64_t n_tokens;
@@ -189,11 +189,13 @@ static void throughput(struct bench *b, const char *what, const struct text *tex
 
 static void latency(struct bench *b)
 {
-    static const uint32_t lengths[] = { 8, 16, 32, 64, 128, 256 };
-    int32_t ids[256];
-    for (int i = 0; i < 256; i++)
+    static const uint32_t all[] = { 8, 16, 32, 64, 128, 256 };
+    const uint32_t *lengths = b->length ? &b->length : all;
+    size_t n_lengths = b->length ? 1 : sizeof all / sizeof *all;
+    int32_t ids[512];
+    for (int i = 0; i < 512; i++)
         ids[i] = 1000 + i * 37 % 5000;
-    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+    for (size_t i = 0; i < n_lengths; i++) {
         struct text t = { .ids = ids, .n = lengths[i] };
         double ms[64];
         for (int r = 0; r < 64; r++) {
@@ -221,6 +223,8 @@ static void option(struct bench *b, const char *arg)
         b->budget = (uint32_t)atoi(value);
     else if (!strncmp(arg, "repeat=", 7))
         b->repeat = atoi(value) < 1 ? 1 : atoi(value) > 64 ? 64 : atoi(value);
+    else if (!strncmp(arg, "length=", 7))
+        b->length = (uint32_t)atoi(value) > 512 ? 512 : (uint32_t)atoi(value);
     else if (!strncmp(arg, "clock=", 6))
         b->cpu_clock = !strcmp(value, "cpu");
     else if (!strncmp(arg, "dump=", 5))

@@ -75,9 +75,11 @@ def onnx_fused(model_dir, work):
 
 def onnx_int8(model_dir, work):
     def make(path):
+        import onnx
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        quantize_dynamic(onnx_fused(model_dir, work), path, weight_type=QuantType.QInt8, per_channel=True)
+        quantize_dynamic(onnx_fused(model_dir, work), path, weight_type=QuantType.QInt8, per_channel=True,
+                         extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT})
 
     return once(os.path.join(work, "int8.onnx"), make)
 

@@ -51,7 +51,10 @@ struct tile {
     const void *b;    /* one panel */
     uint32_t k, rows; /* k: padded to a multiple of kr if there is a pack_a; rows <= mr */
     float *c;         // [rows][nr]
-    bool ahead;       /* may ask for the panel that follows b in memory */
+    /* What will be needed next is asked for on the way: ahead, and ahead_step bytes further with every group of kr
+     * depths. Any address may stand here. */
+    const char *ahead;
+    uint32_t ahead_step;
     /* int8 only */
     const struct row_quant *rq; // [rows]
     const float *scale;         // [nr]

@@ -13,17 +13,18 @@ ALWAYS_INLINE vf dot2(vf sum, __m512i x, __m512i b)
     return sum;
 }
 
-ALWAYS_INLINE void tile_rows(const int R, const bool ahead, const struct tile *t)
+ALWAYS_INLINE void tile_rows(const int R, const struct tile *t)
 {
     vf sum[16][2];
     const uint16_t *a = t->a, *b = t->b;
-    const size_t panel = (size_t)t->k * NR * sizeof *b;
+    const char *ahead = t->ahead;
     if (R > TILE_ROWS_BF16)
         return;
     UNROLL for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = vf_set(0);
     for (uint32_t i = 0; i < t->k; i += 2) {
         __m512i b0 = _mm512_loadu_si512(b + (size_t)i * NR), b1 = _mm512_loadu_si512(b + (size_t)i * NR + NR);
-        fetch_ahead(ahead, b + (size_t)i * NR, panel);
+        __builtin_prefetch(ahead, 0, 2);
+        ahead += t->ahead_step;
         UNROLL for (int r = 0; r < R; r++)
         {
             int32_t two;
@@ -42,11 +43,9 @@ ALWAYS_INLINE void tile_rows(const int R, const bool ahead, const struct tile *t
 
 static void tile_bf16(const struct tile *t)
 {
-#define DO(R)       tile_rows(R, false, t)
-#define DO_AHEAD(R) tile_rows(R, true, t)
-    EACH_TILE(t, DO)
+#define DO(R) tile_rows(R, t)
+    EACH_ROWS(t->rows, DO)
 #undef DO
-#undef DO_AHEAD
 }
 
 static void pack_a_bf16(const float *x, size_t stride, uint32_t rows, uint32_t k, void *a, size_t lda,

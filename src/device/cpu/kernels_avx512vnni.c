@@ -13,18 +13,19 @@ ALWAYS_INLINE __m512i dot4(__m512i sum, __m512i x, __m512i b)
     return sum;
 }
 
-ALWAYS_INLINE void tile_rows(const int R, const bool ahead, const struct tile *t)
+ALWAYS_INLINE void tile_rows(const int R, const struct tile *t)
 {
     __m512i sum[16][2];
     const uint8_t *a = t->a;
     const int8_t *b = t->b;
-    const size_t panel = (size_t)t->k * NR * sizeof *b;
+    const char *ahead = t->ahead;
     if (R > TILE_ROWS_I8)
         return;
     UNROLL for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = _mm512_setzero_si512();
     for (uint32_t i = 0; i < t->k; i += 4) {
         __m512i b0 = _mm512_loadu_si512(b + (size_t)i * NR), b1 = _mm512_loadu_si512(b + (size_t)i * NR + 64);
-        fetch_ahead(ahead, b + (size_t)i * NR, panel);
+        __builtin_prefetch(ahead, 0, 2);
+        ahead += t->ahead_step;
         UNROLL for (int r = 0; r < R; r++)
         {
             int32_t four;
@@ -45,11 +46,9 @@ ALWAYS_INLINE void tile_rows(const int R, const bool ahead, const struct tile *t
 
 static void tile_i8(const struct tile *t)
 {
-#define DO(R)       tile_rows(R, false, t)
-#define DO_AHEAD(R) tile_rows(R, true, t)
-    EACH_TILE(t, DO)
+#define DO(R) tile_rows(R, t)
+    EACH_ROWS(t->rows, DO)
 #undef DO
-#undef DO_AHEAD
 }
 
 void kernels_init_avx512vnni(struct kernels *k, uint32_t flags)

@@ -18,18 +18,19 @@ ALWAYS_INLINE __m256i dot4(__m256i sum, __m256i x, __m256i b)
     return sum;
 }
 
-ALWAYS_INLINE void tile_rows(const int R, const bool ahead, const struct tile *t)
+ALWAYS_INLINE void tile_rows(const int R, const struct tile *t)
 {
     __m256i sum[16][2];
     const uint8_t *a = t->a;
     const int8_t *b = t->b;
-    const size_t panel = (size_t)t->k * NR * sizeof *b;
+    const char *ahead = t->ahead;
     if (R > TILE_ROWS_I8)
         return;
     UNROLL for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
     for (uint32_t i = 0; i < t->k; i += 4) {
         __m256i b0 = load_bytes(b + (size_t)i * NR), b1 = load_bytes(b + (size_t)i * NR + 32);
-        fetch_ahead(ahead, b + (size_t)i * NR, panel);
+        __builtin_prefetch(ahead, 0, 2);
+        ahead += t->ahead_step;
         UNROLL for (int r = 0; r < R; r++)
         {
             int32_t four;
@@ -50,11 +51,9 @@ ALWAYS_INLINE void tile_rows(const int R, const bool ahead, const struct tile *t
 
 static void tile_i8(const struct tile *t)
 {
-#define DO(R)       tile_rows(R, false, t)
-#define DO_AHEAD(R) tile_rows(R, true, t)
-    EACH_TILE(t, DO)
+#define DO(R) tile_rows(R, t)
+    EACH_ROWS(t->rows, DO)
 #undef DO
-#undef DO_AHEAD
 }
 
 void kernels_init_avxvnni(struct kernels *k, uint32_t flags)

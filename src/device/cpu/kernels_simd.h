@@ -235,24 +235,6 @@ static inline void simd_finish(const struct finish *f)
 
 /* ---- products */
 
-/* Asks for the two lines of the next panel that stand where p stands in this one; only the first tile of a panel does
- * so (ahead is a constant), so that the weights' way from memory hides behind its arithmetic. */
-ALWAYS_INLINE void fetch_ahead(const bool ahead, const void *p, size_t panel)
-{
-    if (ahead) {
-        __builtin_prefetch((const char *)p + panel, 0, 2);
-        __builtin_prefetch((const char *)p + panel + 64, 0, 2);
-    }
-}
-
-/* Both kinds of a tile, by whether the tile is to fetch ahead. */
-#define EACH_TILE(t, DO)                                                                                               \
-    if ((t)->ahead) {                                                                                                  \
-        EACH_ROWS((t)->rows, DO##_AHEAD)                                                                               \
-    } else {                                                                                                           \
-        EACH_ROWS((t)->rows, DO)                                                                                       \
-    }
-
 /* c [R][V * LANES] (+)= a [R][k] b [k][V * LANES]; V == 1 with n < LANES: only n columns. R, V, masked are constants.
  */
 ALWAYS_INLINE void mm_tile(const int R, const int V, const bool masked, const float *a, size_t lda, const float *b,
@@ -376,17 +358,18 @@ static inline void simd_matmul(const float *a, size_t lda, const float *b, size_
 }
 
 /* c [R][NR] = a [R][k] times a panel */
-ALWAYS_INLINE void mm_tile_f32(const int R, const bool ahead, const struct tile *t)
+ALWAYS_INLINE void mm_tile_f32(const int R, const struct tile *t)
 {
     vf sum[16][2];
     const float *a = t->a, *b = t->b;
-    const size_t panel = (size_t)t->k * NR * sizeof *b;
+    const char *ahead = t->ahead;
     if (R > TILE_ROWS)
         return;
     UNROLL for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = vf_set(0);
     for (uint32_t i = 0; i < t->k; i++, b += NR) {
         vf b0 = vf_load(b), b1 = vf_load(b + LANES);
-        fetch_ahead(ahead, b, panel);
+        __builtin_prefetch(ahead, 0, 2);
+        ahead += t->ahead_step;
         UNROLL for (int r = 0; r < R; r++)
         {
             vf x = vf_set(a[(size_t)r * t->lda + i]);
@@ -403,29 +386,28 @@ ALWAYS_INLINE void mm_tile_f32(const int R, const bool ahead, const struct tile 
 
 static inline void simd_tile_f32(const struct tile *t)
 {
-#define DO(R)       mm_tile_f32(R, false, t)
-#define DO_AHEAD(R) mm_tile_f32(R, true, t)
-    EACH_TILE(t, DO)
+#define DO(R) mm_tile_f32(R, t)
+    EACH_ROWS(t->rows, DO)
 #undef DO
-#undef DO_AHEAD
 }
 
 enum { TILE_ROWS_16 = TILE_ROWS > 12 ? 12 : TILE_ROWS }; /* 16-bit weights need registers to widen in */
 
 /* Weights in bf16 by pairs of depths, [k / 2][NR][2], x in f32: for processors that do not multiply bf16, or slowly. */
-ALWAYS_INLINE void mm_tile_bf16(const int R, const bool ahead, const struct tile *t)
+ALWAYS_INLINE void mm_tile_bf16(const int R, const struct tile *t)
 {
     vf sum[16][2], b0, b1;
     const float *a = t->a;
     const uint16_t *b = t->b;
-    const size_t panel = (t->k + 1) / 2 * (2 * NR * sizeof *b);
+    const char *ahead = t->ahead;
     if (R > TILE_ROWS_16)
         return;
     UNROLL for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = vf_set(0);
     for (uint32_t i = 0; i < t->k; i += 2, b += 2 * NR) {
         b0 = vf_even_bf16(b);
         b1 = vf_even_bf16(b + NR);
-        fetch_ahead(ahead, b, panel);
+        __builtin_prefetch(ahead, 0, 2);
+        ahead += t->ahead_step;
         UNROLL for (int r = 0; r < R; r++)
         {
             vf x = vf_set(a[(size_t)r * t->lda + i]);
@@ -451,26 +433,25 @@ ALWAYS_INLINE void mm_tile_bf16(const int R, const bool ahead, const struct tile
 }
 
 static inline void simd_tile_bf16(const struct tile *t){
-#define DO(R)       mm_tile_bf16(R, false, t)
-#define DO_AHEAD(R) mm_tile_bf16(R, true, t)
-    EACH_TILE(t, DO)
+#define DO(R) mm_tile_bf16(R, t)
+    EACH_ROWS(t->rows, DO)
 #undef DO
-#undef DO_AHEAD
 }
 
 /* Weights in f16, [k][NR], widened as they are read. */
-ALWAYS_INLINE void mm_tile_f16(const int R, const bool ahead, const struct tile *t)
+ALWAYS_INLINE void mm_tile_f16(const int R, const struct tile *t)
 {
     vf sum[16][2];
     const float *a = t->a;
     const uint16_t *b = t->b;
-    const size_t panel = (size_t)t->k * NR * sizeof *b;
+    const char *ahead = t->ahead;
     if (R > TILE_ROWS_16)
         return;
     UNROLL for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = vf_set(0);
     for (uint32_t i = 0; i < t->k; i++, b += NR) {
         vf b0 = vf_load_f16(b), b1 = vf_load_f16(b + LANES);
-        fetch_ahead(ahead, b, panel);
+        __builtin_prefetch(ahead, 0, 2);
+        ahead += t->ahead_step;
         UNROLL for (int r = 0; r < R; r++)
         {
             vf x = vf_set(a[(size_t)r * t->lda + i]);
@@ -487,11 +468,9 @@ ALWAYS_INLINE void mm_tile_f16(const int R, const bool ahead, const struct tile 
 
 static inline void simd_tile_f16(const struct tile *t)
 {
-#define DO(R)       mm_tile_f16(R, false, t)
-#define DO_AHEAD(R) mm_tile_f16(R, true, t)
-    EACH_TILE(t, DO)
+#define DO(R) mm_tile_f16(R, t)
+    EACH_ROWS(t->rows, DO)
 #undef DO
-#undef DO_AHEAD
 }
 
 /* ---- packing */

@@ -288,6 +288,9 @@ static void run_panel(const struct product *p, uint32_t panel, uint32_t n, const
     _Alignas(64) float c[2][KERNEL_MAX_MR * KERNEL_MAX_NR];
     const struct panel *at = &l->panels[panel];
     uint32_t tiles = (n + g->mr - 1) / g->mr, each = (n + tiles - 1) / tiles; /* of even height: low ones are slow */
+    /* Each tile asks for its share of the next panel, evenly over its depth: weights come from far for every batch. */
+    size_t share = l->panel_bytes / tiles;
+    uint32_t step = (uint32_t)(share / (l->k / g->kr)) + 1;
     for (uint32_t r = 0; r < n; r += each) {
         uint32_t rows = n - r < each ? n - r : each;
         for (uint32_t half = 0; half < (gated ? 2u : 1u); half++) {
@@ -298,7 +301,8 @@ static void run_panel(const struct product *p, uint32_t panel, uint32_t n, const
                               .k = g->pack_a ? l->k : l->base.in,
                               .rows = rows,
                               .c = c[half],
-                              .ahead = r == 0,
+                              .ahead = (const char *)l->b + (b + 1) * l->panel_bytes + r / each * share,
+                              .ahead_step = step,
                               .rq = rq ? rq + r : NULL,
                               .scale = l->scale ? l->scale + b * g->nr : NULL,
                               .wsum = l->wsum ? l->wsum + b * g->nr : NULL };
