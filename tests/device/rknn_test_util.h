@@ -44,7 +44,8 @@ static inline void bed_open_with(struct bed *b, const char *platform, const char
 
 static inline void bed_open(struct bed *b, const char *platform)
 {
-    bed_open_with(b, platform, NULL, 0);
+    bed_open_with(b, platform, NULL,
+                  600 * (int64_t)1000000); /* sanitizers and qemu are slow: nothing hangs unless a test says so */
 }
 
 static inline void bed_close(struct bed *b)
