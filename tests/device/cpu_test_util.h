@@ -15,6 +15,7 @@
 
 #include "device/cpu/cpu.h"
 #include "device/cpu/kernels.h"
+#include "reference.h"
 
 static uint64_t random_state = 0x9E3779B97F4A7C15u;
 

@@ -5,6 +5,7 @@
 #define RKF_TESTS_DEVICE_RKNN_TEST_UTIL_H
 
 #include "../sim/simlib.h"
+#include "reference.h"
 
 #include "base/thread.h"
 #include "device/cpu/cpu.h"
@@ -140,7 +141,7 @@ static inline void layer_free(struct layer *l)
 
 /* The product as exact arithmetic on inputs rounded as the type says; for int8 with the documented scales: a row's
  * largest value, and a column's, are 127. */
-static inline double *layer_product(const struct layer *l)
+TEST_REFERENCE static inline double *layer_product(const struct layer *l)
 {
     size_t nx = (size_t)l->rows * l->in, nw = (size_t)l->out * l->in;
     double *x = malloc((nx + 1) * sizeof *x), *w = malloc((nw + 1) * sizeof *w);
@@ -173,7 +174,7 @@ static inline double *layer_product(const struct layer *l)
 }
 
 /* sum [rows, width] before the norm, y after it */
-static inline void layer_reference(const struct layer *l, double **sum, double **y)
+TEST_REFERENCE static inline void layer_reference(const struct layer *l, double **sum, double **y)
 {
     double *t = layer_product(l);
     uint32_t width = layer_width(l);

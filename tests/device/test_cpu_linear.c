@@ -70,8 +70,8 @@ static void round_row(float *to, const float *from, uint32_t n, enum dtype type,
 }
 
 /* y [rows, width] in double, and for each the size of what was summed: errors are measured by it. */
-static void reference(const struct layer *l, const float *x, size_t stride, uint32_t rows, const struct epilogue *e,
-                      double *y, double *size, double *sum)
+TEST_REFERENCE static void reference(const struct layer *l, const float *x, size_t stride, uint32_t rows,
+                                     const struct epilogue *e, double *y, double *size, double *sum)
 {
     uint32_t width = e->gated ? l->out / 2 : l->out;
     float *xr = malloc(l->in * sizeof *xr), *wr = malloc((size_t)l->in * l->out * sizeof *wr);

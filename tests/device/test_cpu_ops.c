@@ -32,7 +32,8 @@ static void ragged_free(struct ragged *r)
     free(r->ids), free(r->types);
 }
 
-static double score(const struct attention *a, const float *q, const float *k, uint32_t head, int64_t i, int64_t j)
+TEST_REFERENCE static double score(const struct attention *a, const float *q, const float *k, uint32_t head, int64_t i,
+                                   int64_t j)
 {
     double s = 0;
     for (uint32_t d = 0; d < a->head_dim; d++)
@@ -54,8 +55,8 @@ static double score(const struct attention *a, const float *q, const float *k, u
     return s;
 }
 
-static void reference_attend(const struct attention *a, const struct batch *b, const float *qkv, size_t stride,
-                             double *out)
+TEST_REFERENCE static void reference_attend(const struct attention *a, const struct batch *b, const float *qkv,
+                                            size_t stride, double *out)
 {
     uint32_t dim = a->head_dim;
     for (uint32_t s = 0; s < b->n_seqs; s++)
