@@ -8,7 +8,7 @@ JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 600
 
-.PHONY: help build demo model test check check-source check-clang check-asan check-tsan check-valgrind check-aarch64 \
+.PHONY: help build demo model test test-clients check check-source check-clang check-asan check-tsan check-valgrind check-aarch64 \
         check-fuzz bench fuzz install format clean distclean
 
 help: ## this list
@@ -25,6 +25,10 @@ model: ## the real all-MiniLM-L6-v2 in build/models (from the Hugging Face cache
 
 demo: build model ## embed a few sentences with the real model and show which are similar
 	@python3 tools/demo.py build/rkformer build/models/all-MiniLM-L6-v2
+
+test-clients: build ## the peers' own clients, a browser and schemathesis against `rkformer serve` (installs them)
+	@tools/packages.sh clients
+	@tools/test_clients.sh build/rkformer
 
 test: ## release build and all its tests, with the real model
 	@tools/packages.sh build test

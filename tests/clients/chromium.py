@@ -72,7 +72,10 @@ class Chromium:
     def until(self, script, seconds=20):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            value = self.eval(script)
+            try:
+                value = self.eval(script)
+            except RuntimeError:  # the page is not there yet
+                value = None
             if value:
                 return value
             time.sleep(0.1)
