@@ -53,7 +53,7 @@ struct tile {
     float *c;         // [rows][nr]
     /* What will be needed next is asked for on the way: ahead, and ahead_step bytes further with every group of kr
      * depths. Any address may stand here. */
-    const char *ahead;
+    uintptr_t ahead;
     uint32_t ahead_step;
     /* int8 only */
     const struct row_quant *rq; // [rows]

@@ -17,13 +17,13 @@ ALWAYS_INLINE void tile_rows(const int R, const struct tile *t)
 {
     vf sum[16][2];
     const uint16_t *a = t->a, *b = t->b;
-    const char *ahead = t->ahead;
+    uintptr_t ahead = t->ahead;
     if (R > TILE_ROWS_BF16)
         return;
     UNROLL for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = vf_set(0);
     for (uint32_t i = 0; i < t->k; i += 2) {
         __m512i b0 = _mm512_loadu_si512(b + (size_t)i * NR), b1 = _mm512_loadu_si512(b + (size_t)i * NR + NR);
-        __builtin_prefetch(ahead, 0, 2);
+        __builtin_prefetch((const void *)ahead, 0, 2);
         ahead += t->ahead_step;
         UNROLL for (int r = 0; r < R; r++)
         {

@@ -18,13 +18,13 @@ ALWAYS_INLINE void tile_rows(const int R, const struct tile *t)
     __m512i sum[16][2];
     const uint8_t *a = t->a;
     const int8_t *b = t->b;
-    const char *ahead = t->ahead;
+    uintptr_t ahead = t->ahead;
     if (R > TILE_ROWS_I8)
         return;
     UNROLL for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = _mm512_setzero_si512();
     for (uint32_t i = 0; i < t->k; i += 4) {
         __m512i b0 = _mm512_loadu_si512(b + (size_t)i * NR), b1 = _mm512_loadu_si512(b + (size_t)i * NR + 64);
-        __builtin_prefetch(ahead, 0, 2);
+        __builtin_prefetch((const void *)ahead, 0, 2);
         ahead += t->ahead_step;
         UNROLL for (int r = 0; r < R; r++)
         {

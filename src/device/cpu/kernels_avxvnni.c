@@ -23,13 +23,13 @@ ALWAYS_INLINE void tile_rows(const int R, const struct tile *t)
     __m256i sum[16][2];
     const uint8_t *a = t->a;
     const int8_t *b = t->b;
-    const char *ahead = t->ahead;
+    uintptr_t ahead = t->ahead;
     if (R > TILE_ROWS_I8)
         return;
     UNROLL for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
     for (uint32_t i = 0; i < t->k; i += 4) {
         __m256i b0 = load_bytes(b + (size_t)i * NR), b1 = load_bytes(b + (size_t)i * NR + 32);
-        __builtin_prefetch(ahead, 0, 2);
+        __builtin_prefetch((const void *)ahead, 0, 2);
         ahead += t->ahead_step;
         UNROLL for (int r = 0; r < R; r++)
         {

@@ -362,13 +362,13 @@ ALWAYS_INLINE void mm_tile_f32(const int R, const struct tile *t)
 {
     vf sum[16][2];
     const float *a = t->a, *b = t->b;
-    const char *ahead = t->ahead;
+    uintptr_t ahead = t->ahead;
     if (R > TILE_ROWS)
         return;
     UNROLL for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = vf_set(0);
     for (uint32_t i = 0; i < t->k; i++, b += NR) {
         vf b0 = vf_load(b), b1 = vf_load(b + LANES);
-        __builtin_prefetch(ahead, 0, 2);
+        __builtin_prefetch((const void *)ahead, 0, 2);
         ahead += t->ahead_step;
         UNROLL for (int r = 0; r < R; r++)
         {
@@ -399,14 +399,14 @@ ALWAYS_INLINE void mm_tile_bf16(const int R, const struct tile *t)
     vf sum[16][2], b0, b1;
     const float *a = t->a;
     const uint16_t *b = t->b;
-    const char *ahead = t->ahead;
+    uintptr_t ahead = t->ahead;
     if (R > TILE_ROWS_16)
         return;
     UNROLL for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = vf_set(0);
     for (uint32_t i = 0; i < t->k; i += 2, b += 2 * NR) {
         b0 = vf_even_bf16(b);
         b1 = vf_even_bf16(b + NR);
-        __builtin_prefetch(ahead, 0, 2);
+        __builtin_prefetch((const void *)ahead, 0, 2);
         ahead += t->ahead_step;
         UNROLL for (int r = 0; r < R; r++)
         {
@@ -444,13 +444,13 @@ ALWAYS_INLINE void mm_tile_f16(const int R, const struct tile *t)
     vf sum[16][2];
     const float *a = t->a;
     const uint16_t *b = t->b;
-    const char *ahead = t->ahead;
+    uintptr_t ahead = t->ahead;
     if (R > TILE_ROWS_16)
         return;
     UNROLL for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = vf_set(0);
     for (uint32_t i = 0; i < t->k; i++, b += NR) {
         vf b0 = vf_load_f16(b), b1 = vf_load_f16(b + LANES);
-        __builtin_prefetch(ahead, 0, 2);
+        __builtin_prefetch((const void *)ahead, 0, 2);
         ahead += t->ahead_step;
         UNROLL for (int r = 0; r < R; r++)
         {

@@ -301,7 +301,7 @@ static void run_panel(const struct product *p, uint32_t panel, uint32_t n, const
                               .k = g->pack_a ? l->k : l->base.in,
                               .rows = rows,
                               .c = c[half],
-                              .ahead = (const char *)l->b + (b + 1) * l->panel_bytes + r / each * share,
+                              .ahead = (uintptr_t)l->b + (b + 1) * l->panel_bytes + r / each * share,
                               .ahead_step = step,
                               .rq = rq ? rq + r : NULL,
                               .scale = l->scale ? l->scale + b * g->nr : NULL,

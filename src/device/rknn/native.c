@@ -133,7 +133,8 @@ void native_put_b(void *dst, enum dtype type, uint32_t k_pad, uint32_t tile_n, u
     for (uint32_t k0 = 0; k0 < k_pad; k0 += tile_k, tile++) {
         size_t at = (tile * tile_n + column % tile_n) * tile_k;
         uint32_t have = k0 >= k ? 0 : k - k0 < tile_k ? k - k0 : tile_k;
-        put(dst, type, at, w + k0, have, 1 / scale);
+        if (have)
+            put(dst, type, at, w + k0, have, 1 / scale);
         clear(dst, type, at + have, tile_k - have);
     }
 }
