@@ -22,7 +22,7 @@
 #define UNROLL _Pragma("GCC unroll 32")
 #endif
 
-enum { NR = 2 * LANES };
+enum { NR = TILE_VECS * LANES };
 
 /* n may be anything: a whole vector, or the first n lanes. */
 ALWAYS_INLINE vf load_upto(const float *p, uint32_t n)
@@ -124,29 +124,29 @@ ALWAYS_INLINE void activate_act(enum activation act, const float *x, float *y, u
         store_upto(y + i, vf_activate(act, load_upto(x + i, n - i)), n - i);
 }
 
-/* Whole panels, the usual case: no tails. up and residual are constants. */
-ALWAYS_INLINE void finish_whole(enum activation act, const struct finish *f, const bool up, const bool residual)
+/* NR columns of every row from column n on: no tails. up and residual are constants. */
+ALWAYS_INLINE void finish_whole(enum activation act, const struct finish *f, uint32_t n, const bool up,
+                                const bool residual)
 {
-    vf bias[2] = { vf_load(f->bias), vf_load(f->bias + LANES) }, bias_up[2] = { bias[0], bias[1] };
-    const float *c = f->c, *cu = f->up, *res = f->residual;
-    float *y = f->y;
-    if (up)
-        bias_up[0] = vf_load(f->bias_up), bias_up[1] = vf_load(f->bias_up + LANES);
-    for (uint32_t r = 0; r < f->rows; r++, c += f->ldc, y += f->stride) {
-        vf t0 = vf_activate(act, vf_add(vf_load(c), bias[0]));
-        vf t1 = vf_activate(act, vf_add(vf_load(c + LANES), bias[1]));
-        if (up) {
-            t0 = vf_mul(t0, vf_add(vf_load(cu), bias_up[0]));
-            t1 = vf_mul(t1, vf_add(vf_load(cu + LANES), bias_up[1]));
-            cu += f->ldc;
+    vf bias[TILE_VECS], bias_up[TILE_VECS];
+    UNROLL for (int v = 0; v < TILE_VECS; v++)
+    {
+        bias[v] = vf_load(f->bias + n + v * LANES);
+        bias_up[v] = up ? vf_load(f->bias_up + n + v * LANES) : bias[v];
+    }
+    for (uint32_t r = 0; r < f->rows; r++) {
+        const float *c = f->c + r * f->ldc + n, *cu = up ? f->up + r * f->ldc + n : NULL;
+        const float *res = residual ? f->residual + r * f->residual_stride + n : NULL;
+        float *y = f->y + r * f->stride + n;
+        UNROLL for (int v = 0; v < TILE_VECS; v++)
+        {
+            vf t = vf_activate(act, vf_add(vf_load(c + v * LANES), bias[v]));
+            if (up)
+                t = vf_mul(t, vf_add(vf_load(cu + v * LANES), bias_up[v]));
+            if (residual)
+                t = vf_add(t, vf_load(res + v * LANES));
+            vf_store(y + v * LANES, t);
         }
-        if (residual) {
-            t0 = vf_add(t0, vf_load(res));
-            t1 = vf_add(t1, vf_load(res + LANES));
-            res += f->residual_stride;
-        }
-        vf_store(y, t0);
-        vf_store(y + LANES, t1);
     }
 }
 
@@ -168,14 +168,17 @@ ALWAYS_INLINE void finish_part(enum activation act, const struct finish *f)
 
 ALWAYS_INLINE void finish_act(enum activation act, const struct finish *f)
 {
-    if (f->cols != NR || (f->up && f->residual))
+    if (f->cols % NR || (f->up && f->residual)) {
         finish_part(act, f);
-    else if (f->up)
-        finish_whole(act, f, true, false);
-    else if (f->residual)
-        finish_whole(act, f, false, true);
-    else
-        finish_whole(act, f, false, false);
+        return;
+    }
+    for (uint32_t n = 0; n < f->cols; n += NR)
+        if (f->up)
+            finish_whole(act, f, n, true, false);
+        else if (f->residual)
+            finish_whole(act, f, n, false, true);
+        else
+            finish_whole(act, f, n, false, false);
 }
 
 /* One loop per activation, chosen outside of it. */
@@ -233,358 +236,6 @@ static inline void simd_finish(const struct finish *f)
 #undef DO
 }
 
-/* ---- products */
-
-/* c [R][V * LANES] (+)= a [R][k] b [k][V * LANES]; V == 1 with n < LANES: only n columns. R, V, masked are constants.
- */
-ALWAYS_INLINE void mm_tile(const int R, const int V, const bool masked, const float *a, size_t lda, const float *b,
-                           size_t ldb, uint32_t k, float *c, size_t ldc, bool add, uint32_t n)
-{
-    vf sum[16][2], bv[2];
-    if (R > TILE_ROWS)
-        return;
-    UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++) sum[r][v] = vf_set(0);
-    for (uint32_t i = 0; i < k; i++) {
-        UNROLL for (int v = 0; v < V; v++) bv[v] = masked ? vf_load_n(b + i * ldb, n)
-                                                          : vf_load(b + i * ldb + v * LANES);
-        UNROLL for (int r = 0; r < R; r++)
-        {
-            vf x = vf_set(a[(size_t)r * lda + i]);
-            UNROLL for (int v = 0; v < V; v++) sum[r][v] = vf_fma(x, bv[v], sum[r][v]);
-        }
-    }
-    UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++)
-    {
-        float *p = c + (size_t)r * ldc + v * LANES;
-        if (masked)
-            vf_store_n(p, add ? vf_add(vf_load_n(p, n), sum[r][v]) : sum[r][v], n);
-        else
-            vf_store(p, add ? vf_add(vf_load(p), sum[r][v]) : sum[r][v]);
-    }
-}
-
-/* One case per number of rows, so that each tile keeps its sums in registers. */
-#define EACH_ROWS(rows, DO)                                                                                            \
-    switch (rows) {                                                                                                    \
-    case 1:                                                                                                            \
-        DO(1);                                                                                                         \
-        break;                                                                                                         \
-    case 2:                                                                                                            \
-        DO(2);                                                                                                         \
-        break;                                                                                                         \
-    case 3:                                                                                                            \
-        DO(3);                                                                                                         \
-        break;                                                                                                         \
-    case 4:                                                                                                            \
-        DO(4);                                                                                                         \
-        break;                                                                                                         \
-    case 5:                                                                                                            \
-        DO(5);                                                                                                         \
-        break;                                                                                                         \
-    case 6:                                                                                                            \
-        DO(6);                                                                                                         \
-        break;                                                                                                         \
-    case 7:                                                                                                            \
-        DO(7);                                                                                                         \
-        break;                                                                                                         \
-    case 8:                                                                                                            \
-        DO(8);                                                                                                         \
-        break;                                                                                                         \
-    case 9:                                                                                                            \
-        DO(9);                                                                                                         \
-        break;                                                                                                         \
-    case 10:                                                                                                           \
-        DO(10);                                                                                                        \
-        break;                                                                                                         \
-    case 11:                                                                                                           \
-        DO(11);                                                                                                        \
-        break;                                                                                                         \
-    case 12:                                                                                                           \
-        DO(12);                                                                                                        \
-        break;                                                                                                         \
-    case 13:                                                                                                           \
-        DO(13);                                                                                                        \
-        break;                                                                                                         \
-    case 14:                                                                                                           \
-        DO(14);                                                                                                        \
-        break;                                                                                                         \
-    default:                                                                                                           \
-        break;                                                                                                         \
-    }
-
-static inline void mm_two(uint32_t rows, const float *a, size_t lda, const float *b, size_t ldb, uint32_t k, float *c,
-                          size_t ldc, bool add)
-{
-#define DO(R) mm_tile(R, 2, false, a, lda, b, ldb, k, c, ldc, add, 0)
-    EACH_ROWS(rows, DO)
-#undef DO
-}
-
-static inline void mm_one(uint32_t rows, const float *a, size_t lda, const float *b, size_t ldb, uint32_t k, float *c,
-                          size_t ldc, bool add)
-{
-#define DO(R) mm_tile(R, 1, false, a, lda, b, ldb, k, c, ldc, add, 0)
-    EACH_ROWS(rows, DO)
-#undef DO
-}
-
-static inline void mm_part(uint32_t rows, const float *a, size_t lda, const float *b, size_t ldb, uint32_t k, float *c,
-                           size_t ldc, bool add, uint32_t n)
-{
-#define DO(R) mm_tile(R, 1, true, a, lda, b, ldb, k, c, ldc, add, n)
-    EACH_ROWS(rows, DO)
-#undef DO
-}
-
-static inline void simd_matmul(const float *a, size_t lda, const float *b, size_t ldb, uint32_t rows, uint32_t cols,
-                               uint32_t k, float *c, size_t ldc, bool add)
-{
-    uint32_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS, each = tiles ? (rows + tiles - 1) / tiles : 0;
-    for (uint32_t n = 0; n < cols;) {
-        uint32_t left = cols - n, step = left >= NR ? NR : left >= LANES ? LANES : left;
-        for (uint32_t r = 0; r < rows; r += each) {
-            uint32_t m = rows - r < each ? rows - r : each;
-            const float *x = a + r * lda;
-            float *y = c + r * ldc + n;
-            if (step == NR)
-                mm_two(m, x, lda, b + n, ldb, k, y, ldc, add);
-            else if (step == LANES)
-                mm_one(m, x, lda, b + n, ldb, k, y, ldc, add);
-            else
-                mm_part(m, x, lda, b + n, ldb, k, y, ldc, add, step);
-        }
-        n += step;
-    }
-}
-
-/* c [R][NR] = a [R][k] times a panel */
-ALWAYS_INLINE void mm_tile_f32(const int R, const struct tile *t)
-{
-    vf sum[16][2];
-    const float *a = t->a, *b = t->b;
-    uintptr_t ahead = t->ahead;
-    if (R > TILE_ROWS)
-        return;
-    UNROLL for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = vf_set(0);
-    for (uint32_t i = 0; i < t->k; i++, b += NR) {
-        vf b0 = vf_load(b), b1 = vf_load(b + LANES);
-        __builtin_prefetch((const void *)ahead, 0, 2);
-        ahead += t->ahead_step;
-        UNROLL for (int r = 0; r < R; r++)
-        {
-            vf x = vf_set(a[(size_t)r * t->lda + i]);
-            sum[r][0] = vf_fma(x, b0, sum[r][0]);
-            sum[r][1] = vf_fma(x, b1, sum[r][1]);
-        }
-    }
-    UNROLL for (int r = 0; r < R; r++)
-    {
-        vf_store(t->c + r * NR, sum[r][0]);
-        vf_store(t->c + r * NR + LANES, sum[r][1]);
-    }
-}
-
-static inline void simd_tile_f32(const struct tile *t)
-{
-#define DO(R) mm_tile_f32(R, t)
-    EACH_ROWS(t->rows, DO)
-#undef DO
-}
-
-enum { TILE_ROWS_16 = TILE_ROWS > 12 ? 12 : TILE_ROWS }; /* 16-bit weights need registers to widen in */
-
-/* Weights in bf16 by pairs of depths, [k / 2][NR][2], x in f32: for processors that do not multiply bf16, or slowly. */
-ALWAYS_INLINE void mm_tile_bf16(const int R, const struct tile *t)
-{
-    vf sum[16][2], b0, b1;
-    const float *a = t->a;
-    const uint16_t *b = t->b;
-    uintptr_t ahead = t->ahead;
-    if (R > TILE_ROWS_16)
-        return;
-    UNROLL for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = vf_set(0);
-    for (uint32_t i = 0; i < t->k; i += 2, b += 2 * NR) {
-        b0 = vf_even_bf16(b);
-        b1 = vf_even_bf16(b + NR);
-        __builtin_prefetch((const void *)ahead, 0, 2);
-        ahead += t->ahead_step;
-        UNROLL for (int r = 0; r < R; r++)
-        {
-            vf x = vf_set(a[(size_t)r * t->lda + i]);
-            sum[r][0] = vf_fma(x, b0, sum[r][0]);
-            sum[r][1] = vf_fma(x, b1, sum[r][1]);
-        }
-        if (i + 1 == t->k) /* x has no padding */
-            break;
-        b0 = vf_odd_bf16(b);
-        b1 = vf_odd_bf16(b + NR);
-        UNROLL for (int r = 0; r < R; r++)
-        {
-            vf x = vf_set(a[(size_t)r * t->lda + i + 1]);
-            sum[r][0] = vf_fma(x, b0, sum[r][0]);
-            sum[r][1] = vf_fma(x, b1, sum[r][1]);
-        }
-    }
-    UNROLL for (int r = 0; r < R; r++)
-    {
-        vf_store(t->c + r * NR, sum[r][0]);
-        vf_store(t->c + r * NR + LANES, sum[r][1]);
-    }
-}
-
-static inline void simd_tile_bf16(const struct tile *t){
-#define DO(R) mm_tile_bf16(R, t)
-    EACH_ROWS(t->rows, DO)
-#undef DO
-}
-
-/* Weights in f16, [k][NR], widened as they are read. */
-ALWAYS_INLINE void mm_tile_f16(const int R, const struct tile *t)
-{
-    vf sum[16][2];
-    const float *a = t->a;
-    const uint16_t *b = t->b;
-    uintptr_t ahead = t->ahead;
-    if (R > TILE_ROWS_16)
-        return;
-    UNROLL for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = vf_set(0);
-    for (uint32_t i = 0; i < t->k; i++, b += NR) {
-        vf b0 = vf_load_f16(b), b1 = vf_load_f16(b + LANES);
-        __builtin_prefetch((const void *)ahead, 0, 2);
-        ahead += t->ahead_step;
-        UNROLL for (int r = 0; r < R; r++)
-        {
-            vf x = vf_set(a[(size_t)r * t->lda + i]);
-            sum[r][0] = vf_fma(x, b0, sum[r][0]);
-            sum[r][1] = vf_fma(x, b1, sum[r][1]);
-        }
-    }
-    UNROLL for (int r = 0; r < R; r++)
-    {
-        vf_store(t->c + r * NR, sum[r][0]);
-        vf_store(t->c + r * NR + LANES, sum[r][1]);
-    }
-}
-
-static inline void simd_tile_f16(const struct tile *t)
-{
-#define DO(R) mm_tile_f16(R, t)
-    EACH_ROWS(t->rows, DO)
-#undef DO
-}
-
-/* ---- packing */
-
-static inline void simd_transpose(const float *src, size_t lds, uint32_t rows, uint32_t cols, float *dst, size_t ldd)
-{
-    uint32_t r4 = rows & ~3u, c4 = cols & ~3u;
-    for (uint32_t c = 0; c < c4; c += 4)
-        for (uint32_t r = 0; r < r4; r += 4)
-            transpose4(src + r * lds + c, lds, dst + c * ldd + r, ldd);
-    for (uint32_t c = 0; c < cols; c++)
-        for (uint32_t r = c < c4 ? r4 : 0; r < rows; r++)
-            memcpy(dst + c * ldd + r, src + r * lds + c, sizeof *dst); /* words, not always numbers */
-}
-
-static inline void simd_pack_b_f32(const float *w, size_t stride, uint32_t cols, uint32_t k, void *panel, float *scale,
-                                   int32_t *wsum)
-{
-    (void)scale, (void)wsum;
-    if (cols < NR)
-        memset(panel, 0, (size_t)k * NR * sizeof(float));
-    simd_transpose(w, stride, cols, k, panel, NR);
-}
-
-static inline void simd_pack_b_f16(const float *w, size_t stride, uint32_t cols, uint32_t k, void *panel, float *scale,
-                                   int32_t *wsum)
-{
-    (void)scale, (void)wsum;
-    enum { STEP = 16 };
-    float block[STEP * NR] = { 0 };
-    uint16_t *b = panel;
-    for (uint32_t i = 0; i < k; i += STEP) {
-        uint32_t n = k - i < STEP ? k - i : STEP;
-        simd_transpose(w + i, stride, cols, n, block, NR);
-        for (uint32_t j = 0; j < n; j++, b += NR) {
-            vf_store_f16(b, vf_load(block + j * NR));
-            vf_store_f16(b + LANES, vf_load(block + j * NR + LANES));
-        }
-    }
-}
-
-enum { PACK_STEP = 64 }; /* depths that are converted at once; 64 bytes, or 32 pairs */
-
-static inline void simd_pack_b_bf16(const float *w, size_t stride, uint32_t cols, uint32_t k, void *panel, float *scale,
-                                    int32_t *wsum)
-{
-    (void)scale, (void)wsum;
-    _Alignas(64) float words[NR][PACK_STEP / 2]; /* a word holds the pair of one column */
-    float *b = panel;
-    memset(words, 0, sizeof words);
-    for (uint32_t i = 0; i < k; i += PACK_STEP) {
-        uint32_t n = k - i < PACK_STEP ? k - i : PACK_STEP;
-        for (uint32_t c = 0; c < cols; c++)
-            for (uint32_t j = 0; j < n; j += LANES)
-                vf_store_bf16((uint16_t *)(void *)words[c] + j, load_upto(w + c * stride + i + j, n - j));
-        simd_transpose(words[0], PACK_STEP / 2, NR, (n + 1) / 2, b + (size_t)i / 2 * NR, NR);
-    }
-}
-
-static inline void simd_pack_b_i8(const float *w, size_t stride, uint32_t cols, uint32_t k, void *panel, float *scale,
-                                  int32_t *wsum)
-{
-    _Alignas(64) float words[NR][PACK_STEP / 4]; /* a word holds four depths of one column */
-    float inverse[NR], *b = panel;
-    memset(words, 0, sizeof words);
-    for (uint32_t c = 0; c < NR; c++) {
-        vf most = vf_set(0);
-        for (uint32_t i = 0; c < cols && i < k; i += LANES)
-            most = vf_max(most, vf_abs(load_upto(w + c * stride + i, k - i)));
-        float max = vf_hmax(most);
-        scale[c] = max / 127;
-        inverse[c] = max > 0 ? 127 / max : 0;
-        wsum[c] = 0;
-    }
-    for (uint32_t i = 0; i < k; i += PACK_STEP) {
-        uint32_t n = k - i < PACK_STEP ? k - i : PACK_STEP;
-        for (uint32_t c = 0; c < cols; c++) {
-            int8_t *q = (int8_t *)(void *)words[c];
-            for (uint32_t j = 0; j < n; j += LANES)
-                vf_store_i8(q + j, vf_mul(load_upto(w + c * stride + i + j, n - j), vf_set(inverse[c])));
-            for (uint32_t j = 0; j < n; j++)
-                wsum[c] += q[j];
-        }
-        simd_transpose(words[0], PACK_STEP / 4, NR, (n + 3) / 4, b + (size_t)i / 4 * NR, NR);
-    }
-}
-
-static inline void simd_pack_a_i8(const float *x, size_t stride, uint32_t rows, uint32_t k, void *a, size_t lda,
-                                  struct row_quant *rq)
-{
-    for (uint32_t r = 0; r < rows; r++) {
-        const float *row = x + r * stride;
-        uint8_t *out = (uint8_t *)a + r * lda, tail[LANES];
-        vf low = vf_set(0), high = vf_set(0);
-        for (uint32_t i = 0; i < k; i += LANES) {
-            vf v = load_upto(row + i, k - i);
-            low = vf_min(low, v);
-            high = vf_max(high, v);
-        }
-        float lo = -vf_hmax(vf_sub(vf_set(0), low)), range = vf_hmax(high) - lo;
-        float inverse = range > 0 && range <= FLT_MAX ? 255 / range : 0;
-        float zero = inverse > 0 ? nearbyintf(-lo * inverse) : 0;
-        vf vi = vf_set(inverse), from = vf_set(-zero), to = vf_set(255 - zero), vz = vf_set(zero);
-        rq[r] = (struct row_quant){ range / 255, (int32_t)zero };
-        uint32_t i = 0;
-        for (; i + LANES <= k; i += LANES)
-            vf_store_u8(out + i, vf_add(vf_round(vf_min(vf_max(vf_mul(vf_load(row + i), vi), from), to)), vz));
-        if (i < k) {
-            vf_store_u8(tail, vf_add(vf_round(vf_min(vf_max(vf_mul(vf_load_n(row + i, k - i), vi), from), to)), vz));
-            memcpy(out + i, tail, (k - i + 3) / 4 * 4); /* the padding is 0, that is q = zero */
-        }
-    }
-}
-
 /* ---- rows */
 
 static inline float simd_scale_max(float *s, float scale, const float *bias, uint32_t n)
@@ -638,7 +289,7 @@ static inline float simd_dot(const float *a, const float *b, uint32_t n)
 {
     vf s0 = vf_set(0), s1 = vf_set(0);
     uint32_t i = 0;
-    for (; i + NR <= n; i += NR) {
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
         s0 = vf_fma(vf_load(a + i), vf_load(b + i), s0);
         s1 = vf_fma(vf_load(a + i + LANES), vf_load(b + i + LANES), s1);
     }
@@ -720,6 +371,8 @@ static inline void simd_rotate(float *x, const float *cos, const float *sin, uin
         store_upto(x + half + i, vf_fma(b, c, vf_mul(a, s)), n);
     }
 }
+
+#include "device/cpu/kernels_simd_gemm.h"
 
 /* What is the same for all: everything but the gemms. */
 static inline void simd_fill(struct kernels *k)

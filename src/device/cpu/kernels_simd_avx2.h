@@ -5,7 +5,7 @@
 
 #include "device/cpu/kernels_simd_sse.h"
 
-enum { LANES = 8, TILE_ROWS = 6 }; /* 6 x 2 sums, 2 columns of b, 1 of a: 15 of 16 registers */
+enum { LANES = 8, TILE_ROWS = 6, TILE_VECS = 2 }; /* 6 x 2 sums, 2 columns of b, 1 of a: 15 of 16 registers */
 typedef __m256 vf;
 
 static inline vf vf_set(float f)
@@ -51,6 +51,10 @@ static inline vf vf_div(vf a, vf b)
 static inline vf vf_fma(vf a, vf b, vf c) /* a b + c */
 {
     return _mm256_fmadd_ps(a, b, c);
+}
+static inline vf vf_fma_n(float a, vf b, vf c) /* a b + c */
+{
+    return _mm256_fmadd_ps(_mm256_set1_ps(a), b, c);
 }
 static inline vf vf_max(vf a, vf b)
 {

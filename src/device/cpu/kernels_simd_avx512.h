@@ -5,7 +5,7 @@
 
 #include "device/cpu/kernels_simd_sse.h"
 
-enum { LANES = 16, TILE_ROWS = 14 }; /* 14 x 2 sums, 2 columns of b, 1 of a: 31 of 32 registers */
+enum { LANES = 16, TILE_ROWS = 14, TILE_VECS = 2 }; /* 14 x 2 sums, 2 columns of b, 1 of a: 31 of 32 registers */
 typedef __m512 vf;
 
 static inline vf vf_set(float f)
@@ -51,6 +51,10 @@ static inline vf vf_div(vf a, vf b)
 static inline vf vf_fma(vf a, vf b, vf c) /* a b + c */
 {
     return _mm512_fmadd_ps(a, b, c);
+}
+static inline vf vf_fma_n(float a, vf b, vf c) /* a b + c */
+{
+    return _mm512_fmadd_ps(_mm512_set1_ps(a), b, c);
 }
 static inline vf vf_max(vf a, vf b)
 {

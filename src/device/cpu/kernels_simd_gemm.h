@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Products and packing over the vector words; the end of kernels_simd.h.
+ *
+ * A tile keeps R x TILE_VECS vectors of sums in registers. At each depth it reads TILE_VECS vectors of b and one number
+ * of each of its R rows of a.
+ */
+#ifndef RKF_DEVICE_CPU_KERNELS_SIMD_GEMM_H
+#define RKF_DEVICE_CPU_KERNELS_SIMD_GEMM_H
+
+/* One case per number of rows, so that each tile keeps its sums in registers. */
+#define EACH_ROWS(rows, DO)                                                                                            \
+    switch (rows) {                                                                                                    \
+    case 1:                                                                                                            \
+        DO(1);                                                                                                         \
+        break;                                                                                                         \
+    case 2:                                                                                                            \
+        DO(2);                                                                                                         \
+        break;                                                                                                         \
+    case 3:                                                                                                            \
+        DO(3);                                                                                                         \
+        break;                                                                                                         \
+    case 4:                                                                                                            \
+        DO(4);                                                                                                         \
+        break;                                                                                                         \
+    case 5:                                                                                                            \
+        DO(5);                                                                                                         \
+        break;                                                                                                         \
+    case 6:                                                                                                            \
+        DO(6);                                                                                                         \
+        break;                                                                                                         \
+    case 7:                                                                                                            \
+        DO(7);                                                                                                         \
+        break;                                                                                                         \
+    case 8:                                                                                                            \
+        DO(8);                                                                                                         \
+        break;                                                                                                         \
+    case 9:                                                                                                            \
+        DO(9);                                                                                                         \
+        break;                                                                                                         \
+    case 10:                                                                                                           \
+        DO(10);                                                                                                        \
+        break;                                                                                                         \
+    case 11:                                                                                                           \
+        DO(11);                                                                                                        \
+        break;                                                                                                         \
+    case 12:                                                                                                           \
+        DO(12);                                                                                                        \
+        break;                                                                                                         \
+    case 13:                                                                                                           \
+        DO(13);                                                                                                        \
+        break;                                                                                                         \
+    case 14:                                                                                                           \
+        DO(14);                                                                                                        \
+        break;                                                                                                         \
+    default:                                                                                                           \
+        break;                                                                                                         \
+    }
+
+/* ---- products of f32 in any layout: attention */
+
+/* c [R][V * LANES] (+)= a [R][k] b [k][V * LANES]; masked: V is 1 and only n < LANES columns. R, V, masked are
+ * constants. */
+ALWAYS_INLINE void mm_tile(const int R, const int V, const bool masked, const float *a, size_t lda, const float *b,
+                           size_t ldb, uint32_t k, float *c, size_t ldc, bool add, uint32_t n)
+{
+    vf sum[16][4], bv[4];
+    if (R > TILE_ROWS)
+        return;
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++) sum[r][v] = vf_set(0);
+    for (uint32_t i = 0; i < k; i++, b += ldb) {
+        UNROLL for (int v = 0; v < V; v++) bv[v] = masked ? vf_load_n(b, n) : vf_load(b + v * LANES);
+        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++)
+            sum[r][v] = vf_fma_n(a[(size_t)r * lda + i], bv[v], sum[r][v]);
+    }
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++)
+    {
+        float *p = c + (size_t)r * ldc + v * LANES;
+        if (masked)
+            vf_store_n(p, add ? vf_add(vf_load_n(p, n), sum[r][v]) : sum[r][v], n);
+        else
+            vf_store(p, add ? vf_add(vf_load(p), sum[r][v]) : sum[r][v]);
+    }
+}
+
+static inline void mm_wide(uint32_t rows, const float *a, size_t lda, const float *b, size_t ldb, uint32_t k, float *c,
+                           size_t ldc, bool add)
+{
+#define DO(R) mm_tile(R, TILE_VECS, false, a, lda, b, ldb, k, c, ldc, add, 0)
+    EACH_ROWS(rows, DO)
+#undef DO
+}
+
+static inline void mm_one(uint32_t rows, const float *a, size_t lda, const float *b, size_t ldb, uint32_t k, float *c,
+                          size_t ldc, bool add)
+{
+#define DO(R) mm_tile(R, 1, false, a, lda, b, ldb, k, c, ldc, add, 0)
+    EACH_ROWS(rows, DO)
+#undef DO
+}
+
+static inline void mm_part(uint32_t rows, const float *a, size_t lda, const float *b, size_t ldb, uint32_t k, float *c,
+                           size_t ldc, bool add, uint32_t n)
+{
+#define DO(R) mm_tile(R, 1, true, a, lda, b, ldb, k, c, ldc, add, n)
+    EACH_ROWS(rows, DO)
+#undef DO
+}
+
+static inline void simd_matmul(const float *a, size_t lda, const float *b, size_t ldb, uint32_t rows, uint32_t cols,
+                               uint32_t k, float *c, size_t ldc, bool add)
+{
+    uint32_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS, each = tiles ? (rows + tiles - 1) / tiles : 0;
+    for (uint32_t n = 0; n < cols;) {
+        uint32_t left = cols - n, step = left >= NR ? NR : left >= LANES ? LANES : left;
+        for (uint32_t r = 0; r < rows; r += each) {
+            uint32_t m = rows - r < each ? rows - r : each;
+            const float *x = a + r * lda;
+            float *y = c + r * ldc + n;
+            if (step == NR)
+                mm_wide(m, x, lda, b + n, ldb, k, y, ldc, add);
+            else if (step == LANES)
+                mm_one(m, x, lda, b + n, ldb, k, y, ldc, add);
+            else
+                mm_part(m, x, lda, b + n, ldb, k, y, ldc, add, step);
+        }
+        n += step;
+    }
+}
+
+/* ---- tiles of linear layers: x in f32, weights in f32, bf16 or f16 */
+
+ALWAYS_INLINE void tile_store(const int R, const struct tile *t, vf sum[16][TILE_VECS])
+{
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < TILE_VECS; v++)
+        vf_store(t->c + r * NR + v * LANES, sum[r][v]);
+}
+
+ALWAYS_INLINE void mm_tile_f32(const int R, const struct tile *t)
+{
+    vf sum[16][TILE_VECS], bv[TILE_VECS];
+    const float *a = t->a, *b = t->b;
+    uintptr_t ahead = t->ahead;
+    if (R > TILE_ROWS)
+        return;
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < TILE_VECS; v++) sum[r][v] = vf_set(0);
+    for (uint32_t i = 0; i < t->k; i++, b += NR) {
+        UNROLL for (int v = 0; v < TILE_VECS; v++) bv[v] = vf_load(b + v * LANES);
+        __builtin_prefetch((const void *)ahead, 0, 2);
+        ahead += t->ahead_step;
+        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < TILE_VECS; v++)
+            sum[r][v] = vf_fma_n(a[(size_t)r * t->lda + i], bv[v], sum[r][v]);
+    }
+    tile_store(R, t, sum);
+}
+
+static inline void simd_tile_f32(const struct tile *t)
+{
+#define DO(R) mm_tile_f32(R, t)
+    EACH_ROWS(t->rows, DO)
+#undef DO
+}
+
+enum { TILE_ROWS_16 = TILE_ROWS > 12 ? 12 : TILE_ROWS }; /* 16-bit weights need registers to widen in */
+
+/* Weights in bf16 by pairs of depths, [k / 2][NR][2]: for processors that do not multiply bf16, or slowly. */
+ALWAYS_INLINE void mm_tile_bf16(const int R, const struct tile *t)
+{
+    vf sum[16][TILE_VECS], bv[TILE_VECS];
+    const float *a = t->a;
+    const uint16_t *b = t->b;
+    uintptr_t ahead = t->ahead;
+    if (R > TILE_ROWS_16)
+        return;
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < TILE_VECS; v++) sum[r][v] = vf_set(0);
+    for (uint32_t i = 0; i < t->k; i += 2, b += 2 * NR) {
+        UNROLL for (int v = 0; v < TILE_VECS; v++) bv[v] = vf_even_bf16(b + v * 2 * LANES);
+        __builtin_prefetch((const void *)ahead, 0, 2);
+        ahead += t->ahead_step;
+        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < TILE_VECS; v++)
+            sum[r][v] = vf_fma_n(a[(size_t)r * t->lda + i], bv[v], sum[r][v]);
+        if (i + 1 == t->k) /* x has no padding */
+            break;
+        UNROLL for (int v = 0; v < TILE_VECS; v++) bv[v] = vf_odd_bf16(b + v * 2 * LANES);
+        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < TILE_VECS; v++)
+            sum[r][v] = vf_fma_n(a[(size_t)r * t->lda + i + 1], bv[v], sum[r][v]);
+    }
+    tile_store(R, t, sum);
+}
+
+static inline void simd_tile_bf16(const struct tile *t){
+#define DO(R) mm_tile_bf16(R, t)
+    EACH_ROWS(t->rows, DO)
+#undef DO
+}
+
+/* Weights in f16, [k][NR], widened as they are read. */
+ALWAYS_INLINE void mm_tile_f16(const int R, const struct tile *t)
+{
+    vf sum[16][TILE_VECS], bv[TILE_VECS];
+    const float *a = t->a;
+    const uint16_t *b = t->b;
+    uintptr_t ahead = t->ahead;
+    if (R > TILE_ROWS_16)
+        return;
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < TILE_VECS; v++) sum[r][v] = vf_set(0);
+    for (uint32_t i = 0; i < t->k; i++, b += NR) {
+        UNROLL for (int v = 0; v < TILE_VECS; v++) bv[v] = vf_load_f16(b + v * LANES);
+        __builtin_prefetch((const void *)ahead, 0, 2);
+        ahead += t->ahead_step;
+        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < TILE_VECS; v++)
+            sum[r][v] = vf_fma_n(a[(size_t)r * t->lda + i], bv[v], sum[r][v]);
+    }
+    tile_store(R, t, sum);
+}
+
+static inline void simd_tile_f16(const struct tile *t)
+{
+#define DO(R) mm_tile_f16(R, t)
+    EACH_ROWS(t->rows, DO)
+#undef DO
+}
+
+/* ---- packing */
+
+static inline void simd_transpose(const float *src, size_t lds, uint32_t rows, uint32_t cols, float *dst, size_t ldd)
+{
+    uint32_t r4 = rows & ~3u, c4 = cols & ~3u;
+    for (uint32_t c = 0; c < c4; c += 4)
+        for (uint32_t r = 0; r < r4; r += 4)
+            transpose4(src + r * lds + c, lds, dst + c * ldd + r, ldd);
+    for (uint32_t c = 0; c < cols; c++)
+        for (uint32_t r = c < c4 ? r4 : 0; r < rows; r++)
+            memcpy(dst + c * ldd + r, src + r * lds + c, sizeof *dst); /* words, not always numbers */
+}
+
+static inline void simd_pack_b_f32(const float *w, size_t stride, uint32_t cols, uint32_t k, void *panel, float *scale,
+                                   int32_t *wsum)
+{
+    (void)scale, (void)wsum;
+    if (cols < NR)
+        memset(panel, 0, (size_t)k * NR * sizeof(float));
+    simd_transpose(w, stride, cols, k, panel, NR);
+}
+
+/* f16, nr columns by single depths: [k][nr] */
+ALWAYS_INLINE void pack_b_f16_nr(const uint32_t nr, const float *w, size_t stride, uint32_t cols, uint32_t k,
+                                 uint16_t *b)
+{
+    enum { STEP = 16 };
+    float block[STEP * KERNEL_MAX_NR] = { 0 };
+    for (uint32_t i = 0; i < k; i += STEP) {
+        uint32_t n = k - i < STEP ? k - i : STEP;
+        simd_transpose(w + i, stride, cols, n, block, nr);
+        for (uint32_t j = 0; j < n * nr; j += LANES)
+            vf_store_f16(b + j, vf_load(block + j));
+        b += n * nr;
+    }
+}
+
+static inline void simd_pack_b_f16(const float *w, size_t stride, uint32_t cols, uint32_t k, void *panel, float *scale,
+                                   int32_t *wsum)
+{
+    (void)scale, (void)wsum;
+    pack_b_f16_nr(NR, w, stride, cols, k, panel);
+}
+
+enum { PACK_STEP = 64 }; /* depths that are converted at once; 64 bytes, or 32 pairs */
+
+/* words [NR][count] -> b [count / each][NR][each]: groups of `each` words (1, 2 or 4) of a column stay together */
+ALWAYS_INLINE void pack_words(const uint32_t each, const float *words, size_t stride, uint32_t count, float *b)
+{
+    if (each == 1)
+        simd_transpose(words, stride, NR, count, b, NR);
+    for (uint32_t i = 0; each > 1 && i < count; i += each)
+        for (uint32_t c = 0; c < NR; c++, b += each)
+            memcpy(b, words + c * stride + i, each * sizeof *b);
+}
+
+/* bf16, kr depths of a column together (2 or 4) */
+ALWAYS_INLINE void pack_b_bf16_kr(const uint32_t kr, const float *w, size_t stride, uint32_t cols, uint32_t k, float *b)
+{
+    _Alignas(64) float words[NR][PACK_STEP / 2]; /* a word holds a pair of one column */
+    memset(words, 0, sizeof words);
+    for (uint32_t i = 0; i < k; i += PACK_STEP) {
+        uint32_t n = k - i < PACK_STEP ? k - i : PACK_STEP, count = (n + kr - 1) / kr * (kr / 2);
+        for (uint32_t c = 0; n < PACK_STEP && c < cols; c++)
+            memset(words[c], 0, sizeof words[c]);
+        for (uint32_t c = 0; c < cols; c++)
+            for (uint32_t j = 0; j < n; j += LANES)
+                vf_store_bf16((uint16_t *)(void *)words[c] + j, load_upto(w + c * stride + i + j, n - j));
+        pack_words(kr / 2, words[0], PACK_STEP / 2, count, b + (size_t)i / 2 * NR);
+    }
+}
+
+static inline void simd_pack_b_bf16(const float *w, size_t stride, uint32_t cols, uint32_t k, void *panel, float *scale,
+                                    int32_t *wsum)
+{
+    (void)scale, (void)wsum;
+    pack_b_bf16_kr(2, w, stride, cols, k, panel);
+}
+
+/* int8, kr depths of a column together (4, 8 or 16) */
+ALWAYS_INLINE void pack_b_i8_kr(const uint32_t kr, const float *w, size_t stride, uint32_t cols, uint32_t k, float *b,
+                                float *scale, int32_t *wsum)
+{
+    _Alignas(64) float words[NR][PACK_STEP / 4]; /* a word holds four depths of one column */
+    float inverse[NR];
+    memset(words, 0, sizeof words);
+    for (uint32_t c = 0; c < NR; c++) {
+        vf most = vf_set(0);
+        for (uint32_t i = 0; c < cols && i < k; i += LANES)
+            most = vf_max(most, vf_abs(load_upto(w + c * stride + i, k - i)));
+        float max = vf_hmax(most);
+        scale[c] = max / 127;
+        inverse[c] = max > 0 ? 127 / max : 0;
+        wsum[c] = 0;
+    }
+    for (uint32_t i = 0; i < k; i += PACK_STEP) {
+        uint32_t n = k - i < PACK_STEP ? k - i : PACK_STEP, count = (n + kr - 1) / kr * (kr / 4);
+        for (uint32_t c = 0; c < cols; c++) {
+            int8_t *q = (int8_t *)(void *)words[c];
+            if (n < PACK_STEP)
+                memset(q, 0, PACK_STEP);
+            for (uint32_t j = 0; j < n; j += LANES)
+                vf_store_i8(q + j, vf_mul(load_upto(w + c * stride + i + j, n - j), vf_set(inverse[c])));
+            for (uint32_t j = 0; j < n; j++)
+                wsum[c] += q[j];
+        }
+        pack_words(kr / 4, words[0], PACK_STEP / 4, count, b + (size_t)i / 4 * NR);
+    }
+}
+
+static inline void simd_pack_b_i8(const float *w, size_t stride, uint32_t cols, uint32_t k, void *panel, float *scale,
+                                  int32_t *wsum)
+{
+    pack_b_i8_kr(4, w, stride, cols, k, panel, scale, wsum);
+}
+
+/* One row of x as bytes, padded to a multiple of kr; q - offset is stored, and subtracted from the zero. */
+ALWAYS_INLINE void quantize_row(const uint32_t kr, const int offset, const float *row, uint32_t k, uint8_t *out,
+                                struct row_quant *rq)
+{
+    vf low = vf_set(0), high = vf_set(0);
+    uint8_t tail[LANES + 16];
+    uint32_t i = 0;
+    for (; i + LANES <= k; i += LANES) {
+        low = vf_min(low, vf_load(row + i));
+        high = vf_max(high, vf_load(row + i));
+    }
+    if (i < k) {
+        low = vf_min(low, vf_load_n(row + i, k - i));
+        high = vf_max(high, vf_load_n(row + i, k - i));
+    }
+    float lo = -vf_hmax(vf_sub(vf_set(0), low)), range = vf_hmax(high) - lo;
+    float inverse = range > 0 && range <= FLT_MAX ? 255 / range : 0;
+    float zero = inverse > 0 ? nearbyintf(-lo * inverse) : 0;
+    vf vi = vf_set(inverse), from = vf_set(-zero), to = vf_set(255 - zero), vz = vf_set(zero - (float)offset);
+    *rq = (struct row_quant){ range / 255, (int32_t)zero - offset };
+    for (i = 0; i + LANES <= k; i += LANES) {
+        vf q = vf_add(vf_round(vf_min(vf_max(vf_mul(vf_load(row + i), vi), from), to)), vz);
+        if (offset)
+            vf_store_i8((int8_t *)out + i, q);
+        else
+            vf_store_u8(out + i, q);
+    }
+    if (i < k || k % kr) {
+        vf q = vf_add(vf_round(vf_min(vf_max(vf_mul(vf_load_n(row + i, k - i), vi), from), to)), vz);
+        memset(tail, (int)zero - offset, sizeof tail);
+        if (offset)
+            vf_store_i8((int8_t *)tail, q);
+        else
+            vf_store_u8(tail, q);
+        memcpy(out + i, tail, (k + kr - 1) / kr * kr - i);
+    }
+}
+
+static inline void simd_pack_a_i8(const float *x, size_t stride, uint32_t rows, uint32_t k, void *a, size_t lda,
+                                  struct row_quant *rq)
+{
+    for (uint32_t r = 0; r < rows; r++)
+        quantize_row(4, 0, x + r * stride, k, (uint8_t *)a + r * lda, rq + r);
+}
+
+#endif
