@@ -300,9 +300,9 @@ static inline void simd_pack_b_bf16(const float *w, size_t stride, uint32_t cols
     pack_b_bf16_kr(2, w, stride, cols, k, panel);
 }
 
-/* int8, kr depths of a column together (4, 8 or 16) */
-ALWAYS_INLINE void pack_b_i8_kr(const uint32_t kr, const float *w, size_t stride, uint32_t cols, uint32_t k, float *b,
-                                float *scale, int32_t *wsum)
+/* int8, `each` depths of a column together (4, 8 or 16), k padded to a multiple of kr */
+ALWAYS_INLINE void pack_b_i8_kr(const uint32_t each, const uint32_t kr, const float *w, size_t stride, uint32_t cols,
+                                uint32_t k, float *b, float *scale, int32_t *wsum)
 {
     _Alignas(64) float words[NR][PACK_STEP / 4]; /* a word holds four depths of one column */
     float inverse[NR];
@@ -327,14 +327,14 @@ ALWAYS_INLINE void pack_b_i8_kr(const uint32_t kr, const float *w, size_t stride
             for (uint32_t j = 0; j < n; j++)
                 wsum[c] += q[j];
         }
-        pack_words(kr / 4, words[0], PACK_STEP / 4, count, b + (size_t)i / 4 * NR);
+        pack_words(each / 4, words[0], PACK_STEP / 4, count, b + (size_t)i / 4 * NR);
     }
 }
 
 static inline void simd_pack_b_i8(const float *w, size_t stride, uint32_t cols, uint32_t k, void *panel, float *scale,
                                   int32_t *wsum)
 {
-    pack_b_i8_kr(4, w, stride, cols, k, panel, scale, wsum);
+    pack_b_i8_kr(4, 4, w, stride, cols, k, panel, scale, wsum);
 }
 
 /* One row of x as bytes, padded to a multiple of kr; q - offset is stored, and subtracted from the zero. */

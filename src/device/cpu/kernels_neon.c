@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* NEON as in ARMv8.0 (Cortex-A53, A72, A73): 4 floats at a time; int8 by widening multiplications. */
+#include "device/cpu/kernels_simd_neon.h"
+
+#include "device/cpu/kernels_simd.h"
+
+/*
+ * Int8 without dot products. 16 depths of a column stand together, [k / 16][NR][16]. Two products of the same place in
+ * the low and high half fit 16 bits (|x| <= 128, |w| <= 127: 2 * 128 * 127 < 2^15), pairs of those are added into 32.
+ * The four sums of a column are added at the end. Columns go by four, so that 4 x 4 sums stay in registers.
+ */
+enum { TILE_ROWS_I8 = 4, KR_I8 = 16 };
+
+ALWAYS_INLINE void tile_rows_i8(const int R, const struct tile *t)
+{
+    const int8_t *a = t->a;
+    for (int n = 0; n < NR; n += 4) {
+        const int8_t *b = (const int8_t *)t->b + n * KR_I8;
+        int32x4_t sum[4][4];
+        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < 4; v++) sum[r][v] = vdupq_n_s32(0);
+        for (uint32_t i = 0; i < t->k; i += KR_I8, b += NR * KR_I8) {
+            int8x16_t x[4];
+            UNROLL for (int r = 0; r < R; r++) x[r] = vld1q_s8(a + (size_t)r * t->lda + i);
+            UNROLL for (int v = 0; v < 4; v++)
+            {
+                int8x16_t w = vld1q_s8(b + v * KR_I8);
+                UNROLL for (int r = 0; r < R; r++)
+                {
+                    int16x8_t p = vmull_s8(vget_low_s8(x[r]), vget_low_s8(w));
+                    p = vmlal_s8(p, vget_high_s8(x[r]), vget_high_s8(w));
+                    sum[r][v] = vpadalq_s16(sum[r][v], p);
+                }
+            }
+        }
+        UNROLL for (int r = 0; r < R; r++)
+        {
+            int32x4_t all = vpaddq_s32(vpaddq_s32(sum[r][0], sum[r][1]), vpaddq_s32(sum[r][2], sum[r][3]));
+            store_int8_sums(t->c + r * NR + n, all, t->rq[r].zero, t->rq[r].scale, t->scale + n, t->wsum + n);
+        }
+    }
+}
+
+static void tile_i8(const struct tile *t)
+{
+    switch (t->rows) {
+    case 1:
+        tile_rows_i8(1, t);
+        break;
+    case 2:
+        tile_rows_i8(2, t);
+        break;
+    case 3:
+        tile_rows_i8(3, t);
+        break;
+    default:
+        tile_rows_i8(4, t);
+        break;
+    }
+}
+
+static void pack_a_i8(const float *x, size_t stride, uint32_t rows, uint32_t k, void *a, size_t lda,
+                      struct row_quant *rq)
+{
+    for (uint32_t r = 0; r < rows; r++)
+        quantize_row(KR_I8, 128, x + r * stride, k, (uint8_t *)a + r * lda, rq + r);
+}
+
+static void pack_b_i8(const float *w, size_t stride, uint32_t cols, uint32_t k, void *panel, float *scale,
+                      int32_t *wsum)
+{
+    pack_b_i8_kr(KR_I8, KR_I8, w, stride, cols, k, panel, scale, wsum);
+}
+
+void kernels_init_neon(struct kernels *k, uint32_t flags)
+{
+    if (!(flags & CPU_NEON))
+        return;
+    k->isa = "neon";
+    simd_fill(k);
+    k->gemm[GEMM_F32] = (struct gemm){ TILE_ROWS, NR, 1, 4, simd_tile_f32, NULL, simd_pack_b_f32 };
+    k->gemm[GEMM_BF16] = (struct gemm){ TILE_ROWS_16, NR, 2, 4, simd_tile_bf16, NULL, simd_pack_b_bf16 };
+    k->gemm[GEMM_F16] = (struct gemm){ TILE_ROWS_16, NR, 1, 4, simd_tile_f16, NULL, simd_pack_b_f16 };
+    k->gemm[GEMM_I8] = (struct gemm){ TILE_ROWS_I8, NR, KR_I8, 1, tile_i8, pack_a_i8, pack_b_i8 };
+    for (int i = 0; i < GEMM_COUNT; i++)
+        k->gemm_isa[i] = k->isa;
+}
