@@ -16,7 +16,7 @@ ALWAYS_INLINE void tile_pairs(const int PAIRS, const struct tile *t)
 {
     float32x4_t sum[3][NR / 2];
     const uint16_t *b = t->b, *row[3][2];
-    const char *ahead = t->ahead;
+    uintptr_t ahead = t->ahead;
     UNROLL for (int p = 0; p < PAIRS; p++)
     {
         uint32_t second = 2 * (uint32_t)p + 1 < t->rows ? 2 * (uint32_t)p + 1 : 2 * (uint32_t)p;
@@ -26,7 +26,7 @@ ALWAYS_INLINE void tile_pairs(const int PAIRS, const struct tile *t)
     }
     for (uint32_t i = 0; i < t->k; i += KR_BF16, b += KR_BF16 * NR) {
         bfloat16x8_t x[3];
-        __builtin_prefetch(ahead, 0, 2);
+        __builtin_prefetch((const void *)ahead, 0, 2);
         ahead += t->ahead_step;
         UNROLL for (int p = 0; p < PAIRS; p++) x[p] = load_pair(row[p][0] + i, row[p][1] + i);
         UNROLL for (int v = 0; v < NR / 2; v++)

@@ -25,12 +25,12 @@ ALWAYS_INLINE void tile_rows(const int R, const struct tile *t)
     int32x4_t sum[8][4];
     int8x16_t x[8];
     const int8_t *a = t->a, *b = t->b;
-    const char *ahead = t->ahead;
+    uintptr_t ahead = t->ahead;
     if (R > TILE_ROWS_I8)
         return;
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < 4; v++) sum[r][v] = vdupq_n_s32(0);
     for (uint32_t i = 0; i < t->k; i += 16, b += 16 * NR) {
-        __builtin_prefetch(ahead, 0, 2);
+        __builtin_prefetch((const void *)ahead, 0, 2);
         ahead += t->ahead_step;
         UNROLL for (int r = 0; r < R; r++) x[r] = vld1q_s8(a + (size_t)r * t->lda + i);
         UNROLL for (int lane = 0; lane < 4; lane++)
