@@ -188,6 +188,7 @@ typedef struct rkf_input {
     rkf_str pair;       /* second text of a pair; {NULL, 0}: none */
     const int32_t *ids; /* instead of text: token ids, special tokens included; NULL: use text */
     size_t n_ids;
+    const int32_t *type_ids; /* with ids: [n_ids] token types; NULL: 0. Unused by models without token types */
 } rkf_input;
 
 typedef enum rkf_truncate {

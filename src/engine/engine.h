@@ -184,6 +184,7 @@ struct job {
     struct encoding *encodings; /* [n_encodings] */
     uint32_t n_encodings;
     int32_t *raw_ids;           /* copies of inputs given as ids */
+    uint8_t *raw_types;         /* and of their token types; NULL: none were given, or the model has none */
     struct text *texts, *pairs; /* [n_inputs]; kept for tasks that quote them */
     struct item *items;         /* [n_items] */
     uint32_t n_items;

@@ -207,36 +207,71 @@ static rkf_status prompt_tokens(struct job *job, rkf_str prompt, uint32_t *out, 
     return rc;
 }
 
-static rkf_status items_from_ids(struct job *job, const rkf_request *rq, rkf_error *err)
+/* Cuts one input's ids to `keep`; the last one is the closing special token, which stays. */
+static void copy_ids(int32_t *to, const int32_t *from, size_t n, size_t keep)
 {
-    uint32_t limit = length_limit(job->model, rq), cap = job->n_inputs;
+    memcpy(to, from, keep * sizeof *to);
+    if (keep < n && keep)
+        to[keep - 1] = from[n - 1];
+}
+
+/* Token types of one input, cut as its ids are. */
+static rkf_status copy_types(const struct rkf_model *m, uint8_t *to, const rkf_input *in, size_t keep, uint32_t input,
+                             rkf_error *err)
+{
+    for (size_t i = 0; i < keep; i++) {
+        int32_t type = in->type_ids[i + 1 == keep ? in->n_ids - 1 : i];
+        if (type < 0 || (uint32_t)type >= m->dir->spec.type_vocab_size || type > UINT8_MAX)
+            return rkf_fail(err, RKF_INVALID, "input %u: token type %d: model %s has %u token types", input, type,
+                            m->name, m->dir->spec.type_vocab_size);
+        to[i] = (uint8_t)type;
+    }
+    return RKF_OK;
+}
+
+/* Room for every input's ids and, where they matter, token types. */
+static rkf_status alloc_ids(struct job *job, const rkf_request *rq, rkf_error *err)
+{
     size_t total = 0;
+    bool types = false;
     for (uint32_t i = 0; i < job->n_inputs; i++) {
         if (!rq->inputs[i].ids)
             return rkf_fail(err, RKF_INVALID, "input %u is text, others are token ids: do not mix them", i);
         total += rq->inputs[i].n_ids;
+        types |= rq->inputs[i].type_ids != NULL;
     }
+    types = types && job->model->dir->spec.type_vocab_size > 1;
     job->raw_ids = mem_array(total, sizeof *job->raw_ids);
-    job->items = mem_array(cap, sizeof *job->items);
-    if (!job->raw_ids || !job->items)
+    job->raw_types = types ? mem_zalloc(total, 1) : NULL;
+    job->items = mem_array(job->n_inputs, sizeof *job->items);
+    if (!job->raw_ids || !job->items || (types && !job->raw_types))
         return rkf_fail_memory(err, total * sizeof *job->raw_ids, "token ids");
-    int32_t *to = job->raw_ids;
-    for (uint32_t i = 0; i < job->n_inputs; i++) {
-        size_t n = rq->inputs[i].n_ids;
-        if (limit && n > limit && rq->truncate == RKF_TRUNCATE_NONE)
+    return RKF_OK;
+}
+
+static rkf_status items_from_ids(struct job *job, const rkf_request *rq, rkf_error *err)
+{
+    uint32_t limit = length_limit(job->model, rq), cap = job->n_inputs;
+    size_t at = 0;
+    rkf_status rc = alloc_ids(job, rq, err);
+    for (uint32_t i = 0; !rc && i < job->n_inputs; i++) {
+        const rkf_input *in = &rq->inputs[i];
+        size_t n = in->n_ids, keep = limit && n > limit ? limit : n;
+        if (keep < n && rq->truncate == RKF_TRUNCATE_NONE)
             return rkf_fail(err, RKF_TOO_LONG, "input %u has %zu tokens, the limit is %u", i, n, limit);
-        size_t keep = limit && n > limit ? limit : n;
-        memcpy(to, rq->inputs[i].ids, keep * sizeof *to);
-        if (keep < n && keep) /* the last one is the closing special token */
-            to[keep - 1] = rq->inputs[i].ids[n - 1];
+        copy_ids(job->raw_ids + at, in->ids, n, keep);
         job->truncated[i] = (uint32_t)(n - keep);
         job->n_tokens[i] = (uint32_t)keep;
-        rkf_status rc = add_item(job, &cap, (struct item){ .ids = to, .n = (uint32_t)keep, .input = i }, err);
-        if (rc)
-            return rc;
-        to += keep;
+        struct item it = { .ids = job->raw_ids + at, .n = (uint32_t)keep, .input = i };
+        if (job->raw_types && in->type_ids) {
+            rc = copy_types(job->model, job->raw_types + at, in, keep, i, err);
+            it.type_ids = job->raw_types + at;
+        }
+        if (!rc)
+            rc = add_item(job, &cap, it, err);
+        at += keep;
     }
-    return RKF_OK;
+    return rc;
 }
 
 static rkf_status make_texts(struct job *job, const rkf_request *rq, rkf_str prompt, rkf_str *text, rkf_str *pair,
@@ -396,6 +431,7 @@ void job_free(struct job *job)
     free_texts(job);
     mem_free(job->encodings);
     mem_free(job->raw_ids);
+    mem_free(job->raw_types);
     mem_free(job->items);
     mem_free(job->texts);
     mem_free(job->pairs);

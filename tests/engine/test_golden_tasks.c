@@ -199,6 +199,55 @@ static void rerank_scores_are_the_sigmoid_of_the_recorded_logits(void **state)
     rkf_runtime_close(rt);
 }
 
+/* The recorded ids of pairs, given as ids: with their token types the recorded logits come back, without them others.
+ */
+static void token_ids_with_token_types(void **state)
+{
+    (void)state;
+    enum { MOST = 128 };
+    rkf_error err;
+    rkf_runtime *rt = open_runtime("cpu", 2);
+    rkf_model *m = open_model(rt, MODELS "bert-rerank", NULL);
+    yyjson_doc *doc = golden_open("trained/bert-rerank.json");
+    yyjson_val *cases = yyjson_obj_get(yyjson_doc_get_root(doc), "pairs"), *c, *v;
+    size_t i, k, max, max_ids;
+    assert_true(yyjson_arr_size(cases) > 0);
+    yyjson_arr_foreach(cases, i, max, c)
+    {
+        double logit = yyjson_get_num(yyjson_arr_get_first(yyjson_obj_get(c, "logits"))), off[2];
+        int32_t ids[MOST], types[MOST], type = 0, sep = 3;
+        yyjson_val *list = yyjson_obj_get(c, "input_ids");
+        assert_true(yyjson_arr_size(list) <= MOST);
+        yyjson_arr_foreach(list, k, max_ids, v)
+        {
+            ids[k] = (int32_t)yyjson_get_int(v);
+            types[k] = type;
+            type |= ids[k] == sep;
+        }
+        for (int with = 0; with < 2; with++) {
+            rkf_input in = { .ids = ids, .n_ids = k, .type_ids = with ? types : NULL };
+            rkf_request rq = request_of(RKF_TASK_LOGITS, &in, 1);
+            rkf_result *r = NULL;
+            rkf_tensor t;
+            assert_ok(rkf_run(m, &rq, &r, &err));
+            assert_int_equal(rkf_result_tensor(r, 0, &t), RKF_OK);
+            off[with] = fabs(((const float *)t.data)[0] - logit);
+            rkf_result_free(r);
+        }
+        assert_true(off[1] < 1e-4 * fmax(1, fabs(logit)));
+        assert_true(off[0] > 1e-3);
+        types[1] = 2;
+        rkf_input in = { .ids = ids, .n_ids = k, .type_ids = types };
+        rkf_request rq = request_of(RKF_TASK_LOGITS, &in, 1);
+        rkf_result *r = NULL;
+        assert_int_equal(rkf_run(m, &rq, &r, &err), RKF_INVALID);
+        assert_non_null(strstr(err.message, "token type 2"));
+    }
+    yyjson_doc_free(doc);
+    rkf_model_close(m);
+    rkf_runtime_close(rt);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +256,7 @@ int main(void)
         cmocka_unit_test(embeddings_of_minilm),
         cmocka_unit_test(hidden_states_and_logits),
         cmocka_unit_test(fill_mask),
+        cmocka_unit_test(token_ids_with_token_types),
         cmocka_unit_test(rerank_scores_are_the_sigmoid_of_the_recorded_logits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
