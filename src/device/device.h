@@ -20,6 +20,7 @@
 #include "base/ops.h"
 #include "base/thread.h"
 #include "base/view.h"
+#include "device/cost.h"
 #include "npu/npu.h"
 
 struct norm {
@@ -93,6 +94,7 @@ struct exec {
     int64_t deadline_ns;  /* 0: none */
     uint8_t cores_used;   /* set by devices: cores that really computed */
     uint8_t cores_failed; /* set by devices with RKF_DEVICE or RKF_DEADLINE: cores to take for sick */
+    int64_t stalled_ns;   /* added to by devices: waited for other execs of the same cores, or made ready for good */
     void *priv;           /* the device's own (rknn: contexts, buffers) */
 };
 

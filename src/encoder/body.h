@@ -5,8 +5,6 @@
 
 #include "encoder/params.h"
 
-#include <stdatomic.h>
-
 /* One set of layer weights; ALBERT's layers share sets. */
 struct layer {
     struct linear *qkv, *o; /* [(heads + 2 kv_heads) * head_dim, hidden], [hidden, heads * head_dim] */
@@ -28,7 +26,7 @@ struct encoder {
     struct attention attention;
     struct rotary rotary[2]; /* global, local */
     size_t bytes;
-    _Atomic uint64_t fs_per_unit; /* femtoseconds per multiplication on one core, learnt from runs; 0: not yet */
+    struct cost_fit cost; /* by millions of multiplications */
 };
 
 extern const struct body_ops encoder_ops;

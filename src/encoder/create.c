@@ -21,6 +21,7 @@ void encoder_free(struct encoder *e)
     linear_release(e->project);
     mem_free(e->sets);
     params_free(&e->params);
+    cost_fit_free(&e->cost);
     mem_free(e);
 }
 
@@ -315,6 +316,7 @@ rkf_status encoder_create(struct exec *x, const struct model_dir *m, const struc
     struct encoder *e = mem_zalloc(1, sizeof *e);
     if (!e)
         return rkf_fail_memory(err, sizeof *e, "an encoder");
+    cost_fit_init(&e->cost);
     e->body = (struct body){ &encoder_ops, x->device };
     e->spec = m->spec;
     rkf_status rc = RKF_OK;

@@ -232,23 +232,19 @@ static uint64_t count_work(const struct encoder_spec *s, const uint32_t *lengths
 
 static uint32_t encoder_cost_us(const struct body *body, uint32_t n_cores, const uint32_t *lengths, uint32_t n)
 {
-    const struct encoder *e = (const struct encoder *)body;
-    double rate = atomic_load(&e->fs_per_unit), us = rate * 1e-9 * (double)count_work(&e->spec, lengths, n);
-    us /= n_cores ? n_cores : 1;
-    return us < 1 ? rate > 0 : us > 1e9 ? 1000000000 : (uint32_t)us;
+    struct encoder *e = (struct encoder *)body;
+    return cost_fit_us(&e->cost, n_cores, 1e-6 * (double)count_work(&e->spec, lengths, n));
 }
 
-/* Learns from a run what a unit of work takes on one core. */
+/* Learns from a run what such work takes; what it waited for other runs on its cores does not count. */
 static void learn_cost(struct encoder *e, const struct exec *x, const struct batch *b, int64_t began_ns)
 {
     uint32_t lengths[64], n = b->n_seqs < 64 ? b->n_seqs : 64, cores = (uint32_t)__builtin_popcount(x->cores);
     for (uint32_t i = 0; i < n; i++)
         lengths[i] = b->cu_lens[i + 1] - b->cu_lens[i];
     double scale = (double)b->n_tokens / (double)(b->cu_lens[n] ? b->cu_lens[n] : 1); /* the rest is like these */
-    double fs = (double)(time_now_ns() - began_ns) * 1e6 * (cores ? cores : 1) /
-                ((double)count_work(&e->spec, lengths, n) * scale);
-    uint64_t old = atomic_load(&e->fs_per_unit), fresh = fs < 1 ? 1 : fs > 1e12 ? (uint64_t)1e12 : (uint64_t)fs;
-    atomic_store(&e->fs_per_unit, old ? (3 * old + fresh) / 4 : fresh);
+    cost_fit_add(&e->cost, cores, 1e-6 * scale * (double)count_work(&e->spec, lengths, n),
+                 1e-3 * (double)(time_now_ns() - began_ns - x->stalled_ns));
 }
 
 static rkf_status encoder_run(struct body *body, struct exec *x, const struct batch *b, struct rows *out,
@@ -257,6 +253,7 @@ static rkf_status encoder_run(struct body *body, struct exec *x, const struct ba
     struct encoder *e = (struct encoder *)body;
     struct run r = { .e = e, .x = x, .b = b, .first_only = b->first_only, .err = err };
     int64_t began_ns = time_now_ns();
+    x->stalled_ns = 0;
     rkf_status rc = check_batch(e, b, err);
     for (uint32_t i = 0; !rc && i < b->n_seqs; i++)
         r.first_only &= b->cu_lens[i] < b->cu_lens[i + 1];

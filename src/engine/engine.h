@@ -134,13 +134,17 @@ struct rkf_model {
     uint32_t n_scratch;
 
     /* guarded by rt->lock */
-    uint8_t cores;         /* allowed now */
-    uint8_t leased;        /* exclusive: cores whose locks it holds against other processes */
-    struct queue *queues;  /* by falling priority; an empty one may stay */
-    struct work *retries;  /* works that failed and run once more, oldest first */
-    uint32_t in_flight;    /* works */
-    uint32_t jobs;         /* alive */
-    bool closing, off_npu; /* off_npu: runs cpu_body now */
+    uint8_t cores;        /* allowed now */
+    uint8_t leased;       /* exclusive: cores whose locks it holds against other processes */
+    struct queue *queues; /* by falling priority; an empty one may stay */
+    struct work *retries; /* works that failed and run once more, oldest first */
+    uint32_t in_flight;   /* works */
+    uint32_t jobs;        /* alive */
+    uint64_t waiting_items, running_items;
+    uint64_t runs_on[NPU_MAX_CORES]; /* works that ran on one, two, three cores */
+    struct place_demand demand;      /* items in the system, lately */
+    float usual_tokens;              /* of an item; 0: none came yet */
+    bool closing, off_npu;           /* off_npu: runs cpu_body now */
     int64_t n_requests, n_inputs, n_tokens, n_truncated, n_batches, n_failed, n_fallbacks;
 };
 /* The model's head, packed at first use. RKF_UNSUPPORTED if it has none. */

@@ -52,7 +52,18 @@ void job_unlink(struct job *job)
         job->queued = false;
         job->next = NULL;
         m->rt->waiting_items -= job->n_items - job->next_item;
+        m->waiting_items -= job->n_items - job->next_item;
     }
+}
+
+/* What placement wants to know of the load: how long texts are, and how many there are at once. */
+static void note_demand(struct rkf_model *m, const struct job *job, int64_t now)
+{
+    for (uint32_t i = 0; i < job->n_items && i < 16; i++) {
+        float n = (float)job->items[i].n;
+        m->usual_tokens = m->usual_tokens > 0 ? 0.95f * m->usual_tokens + 0.05f * n : n;
+    }
+    place_demand_note(&m->demand, now, (uint32_t)(m->waiting_items + m->running_items));
 }
 
 static void timer_add(rkf_runtime *rt, struct job *job)
@@ -98,6 +109,8 @@ static rkf_status enqueue(struct job *job, rkf_error *err)
     q->last = job;
     job->queued = true;
     rt->waiting_items += job->n_items;
+    m->waiting_items += job->n_items;
+    note_demand(m, job, job->queued_ns);
     m->jobs++;
     m->n_requests++;
     m->n_inputs += job->n_inputs;

@@ -9,7 +9,11 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_WAITING = 256 };
+enum {
+    MAX_WAITING = 256,
+    TRIALS = 4,        /* runs on one, two and three cores before what they cost is believed */
+    TRIAL_EVERY = 256, /* batches: what was slow once, by bad luck or before the clock changed, gets another chance */
+};
 static const int64_t sick_ns = 10 * (int64_t)1000000000; /* how long a core that failed is left alone */
 
 /* ---- from waiting jobs to works */
@@ -25,6 +29,7 @@ struct waiting_list {
     struct place_waiting rows[MAX_WAITING];
     struct candidate of[MAX_WAITING];
     uint32_t n_models, n;
+    int64_t now;
 };
 
 struct route { /* how a model runs on a pool now */
@@ -60,6 +65,37 @@ static void predict(const struct rkf_model *m, const struct route *r, const stru
         row->cost_us[c] = ops->cost_us(r->body, c + 1, lengths, n);
 }
 
+/* How many cores the next batch should take so that their cost becomes known; 0: no wish. */
+static uint8_t trial_cores(const struct rkf_model *m, uint32_t cores)
+{
+    uint64_t begun = (uint64_t)m->n_batches + m->in_flight;
+    for (uint32_t n = 0; n < cores; n++)
+        if (m->runs_on[n] < TRIALS)
+            return (uint8_t)(n + 1);
+    return begun % TRIAL_EVERY == TRIAL_EVERY - 1 ? (uint8_t)(begun / TRIAL_EVERY % cores + 1) : 0;
+}
+
+/* What runs of the model cost by number of cores, as a line through two of them: one usual text, and eight. */
+static void describe_costs(const struct rkf_model *m, const struct pool *p, const struct route *r, int64_t now,
+                           struct place_model *out)
+{
+    const struct body_ops *ops = r->body->ops;
+    uint32_t t = (uint32_t)m->usual_tokens;
+    if (!ops->cost_us || !t)
+        return;
+    const uint32_t lengths[8] = { t, t, t, t, t, t, t, t };
+    for (uint32_t c = 0; c < p->n_cores; c++) {
+        float one = (float)ops->cost_us(r->body, c + 1, lengths, 1),
+              eight = (float)ops->cost_us(r->body, c + 1, lengths, 8);
+        out->token_us[c] = (eight - one) / (7 * (float)t);
+        out->fixed_us[c] = one - out->token_us[c] * (float)t;
+    }
+    out->tokens = (float)t;
+    out->most_tokens = (float)m->batch_tokens;
+    out->requests = place_demand_get(&m->demand, now);
+    out->trial = trial_cores(m, (uint32_t)__builtin_popcount(out->cores));
+}
+
 static void list_add(struct waiting_list *l, struct rkf_model *m, const struct pool *p, const struct route *r,
                      struct place_waiting row, struct candidate of)
 {
@@ -73,15 +109,19 @@ static void list_add(struct waiting_list *l, struct rkf_model *m, const struct p
             .joint_lanes = p->device->joint_lanes && !m->graph,
             .whole = r->whole,
         };
+        struct place_model *pm = &l->place_models[l->n_models - 1];
+        if (pm->joint_lanes && pm->automatic && !pm->whole && p->n_cores > 1)
+            describe_costs(m, p, r, l->now, pm);
     }
     row.model = l->n_models - 1;
     l->of[l->n] = of;
     l->rows[l->n++] = row;
 }
 
-static void list_fill(struct waiting_list *l, rkf_runtime *rt, const struct pool *p)
+static void list_fill(struct waiting_list *l, rkf_runtime *rt, const struct pool *p, int64_t now)
 {
     l->n = l->n_models = 0;
+    l->now = now;
     for (struct rkf_model *m = rt->models; m; m = m->next) {
         struct route r;
         if (!route_find(m, p, &r))
@@ -122,11 +162,14 @@ static bool item_long(const struct rkf_model *m, const struct item *it)
     return m->graph && it->n > m->graph_length;
 }
 
-/* Moves items from the head of the queue into a work: always one, then up to the budget. NULL: out of memory. */
-static struct work *work_make(struct rkf_model *m, struct queue *q, uint8_t cores)
+/* Moves items from the head of the queue into a work: always one, then up to the budget (tokens; 0: this model's).
+ * NULL: out of memory. */
+static struct work *work_make(struct rkf_model *m, struct queue *q, uint8_t cores, uint32_t budget)
 {
     struct work *w = mem_zalloc(1, sizeof *w);
-    uint32_t budget = take_tokens(m, q, cores), cap = 0;
+    uint32_t cap = 0;
+    if (!budget || budget > m->batch_tokens)
+        budget = take_tokens(m, q, cores);
     if (!w)
         return NULL;
     *w = (struct work){ .model = m, .priority = q->priority, .since_ns = q->first->queued_ns };
@@ -164,6 +207,7 @@ static struct work *work_make(struct rkf_model *m, struct queue *q, uint8_t core
         if (!job->in_flight++ && !job->started_ns)
             job->started_ns = time_now_ns();
         m->rt->waiting_items -= i - first;
+        m->waiting_items -= i - first;
         job->next_item = i;
         if (i == job->n_items)
             job_unlink(job);
@@ -215,7 +259,7 @@ static struct work *work_start(struct pool *p, struct rkf_model *m, struct candi
         keeper_poke(p->rt);
         return NULL;
     }
-    struct work *w = of.retry ? of.retry : work_make(m, of.queue, o->cores);
+    struct work *w = of.retry ? of.retry : work_make(m, of.queue, o->cores, o->tokens);
     if (!w) {
         if (p->leased && p->rt->lease)
             lease_give(p->rt->lease, o->cores);
@@ -231,6 +275,7 @@ static struct work *work_start(struct pool *p, struct rkf_model *m, struct candi
     w->start_ns = now;
     r->work = w;
     m->in_flight++;
+    m->running_items += w->n_seqs;
     for (uint32_t c = 0; c < p->n_cores; c++)
         if (o->cores >> c & 1) {
             p->core[c].runs++;
@@ -292,6 +337,15 @@ static void leave_sick_cores(struct pool *p, rkf_runtime *rt)
     }
 }
 
+static float pool_demand(const rkf_runtime *rt, const struct pool *p, int64_t now)
+{
+    float sum = 0;
+    for (const struct rkf_model *m = rt->models; m; m = m->next)
+        if (m->pool == p)
+            sum += place_demand_get(&m->demand, now);
+    return sum;
+}
+
 struct work *queue_take(rkf_runtime *rt)
 {
     int64_t now = time_now_ns();
@@ -306,9 +360,10 @@ struct work *queue_take(rkf_runtime *rt)
         if (!p->device)
             continue;
         for (int tries = 0; tries < 64; tries++) { /* a lost lease or a failed request lets the next one try */
-            list_fill(&list, rt, p);
+            list_fill(&list, rt, p, now);
             struct place_in in = { .now_ns = now,
                                    .n_cores = p->n_cores,
+                                   .demand = pool_demand(rt, p, now),
                                    .models = list.place_models,
                                    .n_models = list.n_models,
                                    .waiting = list.rows,
@@ -370,7 +425,11 @@ bool queue_work_done(struct work *w, rkf_status status, const rkf_error *err)
     if (p->leased && p->rt->lease)
         lease_give(p->rt->lease, l->cores);
     w->model->in_flight--;
+    w->model->running_items -= w->n_seqs;
+    place_demand_note(&w->model->demand, now, (uint32_t)(w->model->waiting_items + w->model->running_items));
     w->model->n_batches++;
+    if (!status)
+        w->model->runs_on[__builtin_popcount(l->cores) - 1]++;
     w->runner->work = NULL;
     w->runner->lent = false;
     w->runner = NULL;

@@ -7,7 +7,11 @@
 
 #include <math.h>
 
-enum { UNKNOWN_COST_US = 1000, HALF_LIFE_NS = 100 * 1000 * 1000 };
+enum {
+    UNKNOWN_COST_US = 1000,
+    HALF_LIFE_NS = 100 * 1000 * 1000,
+    HOST_US = 100, /* from an answer to the same client's next request, at the least */
+};
 
 static uint32_t count(uint8_t cores)
 {
@@ -107,15 +111,119 @@ static uint32_t joint_limit(const struct place_in *in, uint32_t self, uint8_t id
     for (uint32_t i = 0; i < in->n_cores; i++)
         running += in->core[i].runs;
     /* what was here lately and is neither this one nor running nor waiting will be back in a moment */
-    uint32_t expected = in->demand > running + 1 ? in->demand - running - 1 : 0;
+    uint32_t lately = (uint32_t)(in->demand + 0.5f), expected = lately > running + 1 ? lately - running - 1 : 0;
     if (expected > others)
         others = expected;
     return free > others ? free - others : 1;
 }
 
+/* ---- parting the cores of an automatic model */
+
+/* Ways to part one, two or three cores, by the sizes of the lanes. Earlier ones win ties: small lanes leave room. */
+static const struct {
+    uint8_t cores, lanes, size[NPU_MAX_CORES];
+} partings[] = { { 1, 1, { 1 } },       { 2, 2, { 1, 1 } }, { 2, 1, { 2 } },
+                 { 3, 3, { 1, 1, 1 } }, { 3, 2, { 2, 1 } }, { 3, 1, { 3 } } };
+enum { PARTINGS = sizeof partings / sizeof *partings };
+
+/* Tokens of a batch when the requests in the system are dealt out evenly: over all execs, and one batch's worth that
+ * gathers meanwhile. */
+static float even_share(const struct place_model *m, uint32_t execs)
+{
+    float requests = m->requests < 1 ? 1 : m->requests, stages = (float)execs + 1;
+    float tokens = m->tokens * (requests > stages ? requests / stages : 1);
+    return m->most_tokens > 0 && tokens > m->most_tokens ? m->most_tokens : tokens;
+}
+
+/* Tokens per microsecond of lanes of these sizes (the largest first): each works off one batch after another. */
+static float parting_rate(const struct place_model *m, int way, uint32_t depth)
+{
+    uint32_t lanes = partings[way].lanes;
+    float requests = m->requests < 1 ? 1 : m->requests, tokens = even_share(m, lanes * depth), rate = 0;
+    for (uint32_t i = 0; i < lanes; i++) {
+        uint32_t n = partings[way].size[i] - 1u;
+        float busy = requests - (float)i;                         /* a lane without a request does nothing */
+        float gap = requests < (float)lanes + 0.5f ? HOST_US : 0; /* nor one whose only client has its answer */
+        busy = busy < 0 ? 0 : busy > 1 ? 1 : busy;
+        rate += busy * tokens / (m->fixed_us[n] + m->token_us[n] * tokens + gap);
+    }
+    return rate;
+}
+
+static bool cost_known(const struct place_model *m, uint32_t n_cores)
+{
+    for (uint32_t i = 0; i < n_cores; i++)
+        if (!(m->fixed_us[i] + m->token_us[i] > 0))
+            return false;
+    return m->tokens > 0;
+}
+
+/* Another model is at work on the same cores, or was a moment ago. */
+static bool has_rivals(const struct place_in *in, const struct place_model *m)
+{
+    for (uint32_t i = 0; i < in->n_waiting; i++) {
+        const struct place_model *o = &in->models[in->waiting[i].model];
+        if (o != m && (o->cores & m->cores))
+            return true;
+    }
+    return in->demand > m->requests + 0.5f;
+}
+
+/* Lanes of the best way to part `usable`; 0: not parted. */
+static uint32_t part(const struct place_in *in, const struct place_model *m, uint8_t usable, uint8_t *lanes)
+{
+    static const float gain = 1.03f; /* predictions are not better than that */
+    int best = -1;
+    float best_rate = 0;
+    if (!usable || !m->joint_lanes || !cost_known(m, count(usable)) || has_rivals(in, m))
+        return 0;
+    uint32_t depth = in->core[__builtin_ctz(usable)].depth;
+    for (int way = 0; way < PARTINGS; way++) {
+        if (partings[way].cores != count(usable))
+            continue;
+        float rate = parting_rate(m, way, depth ? depth : 1);
+        if (best < 0 || rate > best_rate * gain) {
+            best = way;
+            best_rate = rate;
+        }
+    }
+    if (best < 0)
+        return 0;
+    uint8_t left = usable;
+    for (uint32_t i = 0; i < partings[best].lanes; i++) {
+        lanes[i] = 0;
+        for (uint32_t k = 0; k < partings[best].size[i]; k++) {
+            uint8_t lowest = (uint8_t)(left & -left);
+            lanes[i] |= lowest;
+            left &= (uint8_t)~lowest;
+        }
+    }
+    return partings[best].lanes;
+}
+
+uint32_t place_partition(const struct place_in *in, uint32_t model, uint8_t lanes[NPU_MAX_CORES])
+{
+    const struct place_model *m = &in->models[model];
+    uint8_t usable = read_state(in).usable & m->cores;
+    if (is_fixed(m)) {
+        lanes[0] = m->cores;
+        return 1;
+    }
+    uint32_t n = part(in, m, usable, lanes);
+    if (n)
+        return n;
+    for (uint32_t i = 0; i < in->n_cores; i++)
+        if (usable >> i & 1)
+            lanes[n++] = (uint8_t)(1u << i);
+    return n;
+}
+
+/* ---- choosing */
+
 struct candidate {
     uint8_t lane;
     bool busy;
+    uint32_t runs; /* most execs on one of its cores */
     int64_t finish_ns;
     uint32_t cores, wanted;
 };
@@ -124,6 +232,8 @@ static bool better(const struct candidate *a, const struct candidate *b)
 {
     if (a->busy != b->busy)
         return !a->busy;
+    if (a->runs != b->runs)
+        return a->runs < b->runs;
     if (a->finish_ns != b->finish_ns)
         return a->finish_ns < b->finish_ns;
     if (a->cores != b->cores)
@@ -133,20 +243,45 @@ static bool better(const struct candidate *a, const struct candidate *b)
     return a->lane < b->lane; /* among equal sizes the lower number has the lower cores */
 }
 
-/* The lane that auto takes now; 0: none. */
-static uint8_t choose_auto(const struct place_in *in, uint32_t self, const struct state *s, uint8_t kept_free)
+static struct candidate look_at(const struct place_in *in, uint32_t self, uint8_t lane)
+{
+    struct candidate c = { .lane = lane, .finish_ns = finish_on(in, &in->waiting[self], lane), .cores = count(lane) };
+    for (uint32_t i = 0; i < in->n_cores; i++)
+        if ((lane >> i & 1) && in->core[i].runs > c.runs)
+            c.runs = in->core[i].runs;
+    c.busy = c.runs > 0;
+    c.wanted = wanted_by_fixed(in, lane, self);
+    return c;
+}
+
+/* The lane that auto takes now; 0: none. *tokens: its batch. */
+static uint8_t choose_auto(const struct place_in *in, uint32_t self, const struct state *s, uint8_t kept_free,
+                           uint32_t *tokens)
 {
     const struct place_waiting *w = &in->waiting[self];
     const struct place_model *m = &in->models[w->model];
-    uint8_t open = s->open & m->cores & (uint8_t)~kept_free, idle = s->idle & open;
-    uint32_t limit = m->joint_lanes ? joint_limit(in, self, idle) : 1;
+    uint8_t open = s->open & m->cores & (uint8_t)~kept_free, idle = s->idle & open, lanes[NPU_MAX_CORES];
+    uint8_t usable = s->usable & m->cores;
+    uint32_t parts = part(in, m, usable, lanes);
     struct candidate best = { 0 };
-    for (uint8_t lane = 1; lane <= all_cores(in); lane++) {
+    for (uint8_t lane = 1; parts && m->trial && lane <= all_cores(in); lane++) {
+        struct candidate c = look_at(in, self, lane);
+        if (!(lane & ~open) && c.cores == m->trial && (!best.lane || better(&c, &best)))
+            best = c;
+    }
+    for (uint32_t i = 0; i < parts && (!m->trial || !best.lane || best.cores != m->trial); i++) {
+        struct candidate c = look_at(in, self, lanes[i]);
+        if (!(lanes[i] & ~open) && (!best.lane || better(&c, &best)))
+            best = c;
+    }
+    if (parts > 1 && best.lane) /* a single lane takes what there is */
+        *tokens = (uint32_t)even_share(m, parts * in->core[__builtin_ctz(best.lane)].depth) + 1;
+    uint32_t limit = parts ? 0 : m->joint_lanes ? joint_limit(in, self, idle) : 1;
+    for (uint8_t lane = 1; lane <= all_cores(in) && limit; lane++) {
         uint32_t n = count(lane);
         if ((lane & ~open) || n > limit || (n > 1 && ((lane & ~idle) || !w->cost_us[n - 1])))
             continue;
-        struct candidate c = { lane, (lane & idle) != lane, finish_on(in, w, lane), n,
-                               wanted_by_fixed(in, lane, self) };
+        struct candidate c = look_at(in, self, lane);
         if (!best.lane || better(&c, &best))
             best = c;
     }
@@ -159,17 +294,18 @@ bool place_next(const struct place_in *in, struct place_out *out)
     uint8_t kept_free = 0;
     for (uint32_t i = next_in_order(in, in->n_waiting); i < in->n_waiting; i = next_in_order(in, i)) {
         const struct place_model *m = &in->models[in->waiting[i].model];
+        uint32_t tokens = 0;
         uint8_t lane = 0;
         if (!m->cores)
             continue;
         if (!is_fixed(m))
-            lane = choose_auto(in, i, &s, kept_free);
+            lane = choose_auto(in, i, &s, kept_free, &tokens);
         else if (!(m->cores & ~s.open) && !(m->cores & kept_free))
             lane = m->cores;
         else if (!kept_free && !(m->cores & ~s.usable))
             kept_free = m->cores;
         if (lane) {
-            *out = (struct place_out){ i, lane, finish_on(in, &in->waiting[i], lane) };
+            *out = (struct place_out){ i, lane, finish_on(in, &in->waiting[i], lane), tokens };
             return true;
         }
     }
@@ -188,9 +324,11 @@ bool place_hopeless(const struct place_in *in, uint32_t model)
 
 uint32_t place_width(const struct place_in *in, uint32_t model)
 {
-    const struct place_model *m = &in->models[model];
     struct state s = read_state(in);
-    uint32_t n = is_fixed(m) ? 1 : count(s.open & m->cores);
+    uint8_t lanes[NPU_MAX_CORES];
+    uint32_t n = 0, parts = place_partition(in, model, lanes);
+    for (uint32_t i = 0; i < parts; i++)
+        n += !(lanes[i] & ~s.open);
     return n ? n : 1;
 }
 
@@ -208,9 +346,9 @@ void place_demand_note(struct place_demand *d, int64_t now_ns, uint32_t in_syste
     d->at_ns = now_ns;
 }
 
-uint32_t place_demand_get(const struct place_demand *d, int64_t now_ns)
+float place_demand_get(const struct place_demand *d, int64_t now_ns)
 {
-    return (uint32_t)(faded(d, now_ns) + 0.5);
+    return (float)faded(d, now_ns);
 }
 
 /* ---- admission */

@@ -9,9 +9,12 @@
  *   2. an explicit mask runs on exactly its cores; auto on one of the allowed lanes, idle cores first, the earliest
  *      predicted finish winning, ties to fewer cores, then to cores that no waiting explicit mask needs, then to the
  *      lowest core;
- *   3. auto joins idle cores (native bodies) only where nobody else is going to want them: a core stays free for every
- *      other batch that waits, and for every other one that was in the system lately (place_in.demand). Joining is good
- *      for one stream and bad for several, and a joint run cannot be split when the next request comes;
+ *   3. auto of a native body may join cores. Joining is good for one stream and for large batches, and costs throughput
+ *      otherwise, so its lanes are those of the best way to part its cores: 1+1+1, 2+1 or 3, whichever the costs that
+ *      were learnt predict the highest throughput for, with as many requests as were in the system lately. Where costs
+ *      are not known, or another model competes for the cores, it joins idle cores only, and only where a core stays
+ *      free for every other batch that waits or was in the system lately: a joint run cannot be split when the next
+ *      request comes;
  *   4. if the oldest request of the highest waiting priority needs cores that are busy, those of its cores that are
  *      free take no younger work of equal or lower priority (no starvation of joint lanes);
  *   5. cores that another model holds exclusively, that are sick, or that another process leases, are not candidates,
@@ -34,8 +37,15 @@ struct place_core {
 struct place_model {
     uint8_t cores;    /* allowed cores, exclusivity of others already taken out */
     bool automatic;   /* may choose a lane within cores; else the lane is exactly `cores` */
-    bool joint_lanes; /* auto may join idle cores (native bodies) */
+    bool joint_lanes; /* auto may join cores (native bodies) */
     bool whole;       /* platform cpu, auto: one lane with all threads, always exactly `cores` */
+    uint8_t trial; /* auto with joint_lanes: this many cores if they can be had now, to learn what that costs; 0: no */
+    /* Of models that are automatic with joint_lanes; zeros: not known. A run of t tokens on i + 1 cores takes
+     * fixed_us[i] + token_us[i] * t. */
+    float fixed_us[NPU_MAX_CORES], token_us[NPU_MAX_CORES];
+    float requests;    /* waiting and running, lately: place_demand_get */
+    float tokens;      /* of a typical request */
+    float most_tokens; /* of one batch; 0: no limit */
 };
 struct place_waiting { /* the head of the queue of one (model, priority): queues are FIFO */
     uint32_t model;    /* index into models */
@@ -48,7 +58,7 @@ struct place_waiting { /* the head of the queue of one (model, priority): queues
 struct place_in {
     int64_t now_ns;
     uint32_t n_cores;
-    uint32_t demand; /* place_demand_get; 0: only what waits and runs now counts */
+    float demand; /* requests of all models, lately: place_demand_get; 0: only what waits and runs now counts */
     struct place_core core[NPU_MAX_CORES];
     const struct place_model *models;
     uint32_t n_models;
@@ -59,6 +69,7 @@ struct place_out {
     uint32_t waiting;  /* index of the entry that runs */
     uint8_t cores;     /* its lane */
     int64_t finish_ns; /* predicted */
+    uint32_t tokens;   /* that its batch should have at most, so that all execs find work; 0: no wish */
 };
 /* true: run out->waiting on out->cores now. false: nothing can start. Call again after applying the answer. */
 bool place_next(const struct place_in *in, struct place_out *out);
@@ -68,14 +79,17 @@ bool place_hopeless(const struct place_in *in, uint32_t model);
 /* Lanes that could each take a batch of this model right now: cut what waits into that many batches. At least 1. */
 uint32_t place_width(const struct place_in *in, uint32_t model);
 
-/* How many batches were in the system at once lately: rises at once, falls with a half-life of 100 ms. Note it whenever
- * a batch comes or goes. Zero-initialised. */
+/* How many requests were in the system at once lately: rises at once, falls with a half-life of 100 ms. Note it
+ * whenever one comes or goes. Zero-initialised. */
 struct place_demand {
     int64_t at_ns;
     double level;
 };
 void place_demand_note(struct place_demand *d, int64_t now_ns, uint32_t in_system);
-uint32_t place_demand_get(const struct place_demand *d, int64_t now_ns);
+float place_demand_get(const struct place_demand *d, int64_t now_ns);
+
+/* How an automatic model's cores are parted now: lanes[], at most three; returns how many. For display and tests. */
+uint32_t place_partition(const struct place_in *in, uint32_t model, uint8_t lanes[NPU_MAX_CORES]);
 
 /* May a model with this mask be loaded beside the others? Exclusive models: RKF_CONFLICT naming the holder. On success
  * *cores is what it may use; models that are automatic shrink (the caller recomputes them with place_allowed). */

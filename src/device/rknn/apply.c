@@ -147,7 +147,9 @@ static rkf_status hold_context(struct run *r, uint32_t core, struct matmul_shape
         return rkf_fail(err, RKF_INTERNAL, "a linear layer needs more than %d matmul contexts", MAX_HELD);
     struct held *h = &r->held[r->n_held];
     *h = (struct held){ .core = core, .shape = shape };
+    int64_t begin = time_now_ns();
     rkf_status rc = matmul_acquire(r->l->d, core, shape, r->x->deadline_ns, &h->c, &r->x->cores_failed, err);
+    r->x->stalled_ns += time_now_ns() - begin;
     if (rc)
         return rc;
     r->n_held++;
@@ -160,7 +162,9 @@ static rkf_status fill_a(struct run *r, const struct step *s, struct flight *f, 
 {
     struct held *h = f->held;
     void *a;
+    int64_t begin = time_now_ns();
     rkf_status rc = matmul_slot(h->c, f->slot, r->x->deadline_ns, &a, &f->c, &r->x->cores_failed, err);
+    r->x->stalled_ns += time_now_ns() - begin;
     if (rc)
         return rc;
     uint64_t *tag = matmul_tag(h->c, f->slot), wanted = (uint64_t)s->piece * r->l->k_cuts + s->k_cut + 1;
@@ -299,7 +303,8 @@ static rkf_status finish_step(struct run *r, struct step *s, rkf_error *err)
     s->flying = false;
     for (uint32_t i = 0; i < s->n_flights; i++) { /* all of them, so that none is left behind if one fails */
         struct flight *f = &s->flights[i];
-        rkf_status one = matmul_finish(f->held->c, f->slot, r->x->deadline_ns, &r->x->cores_failed, rc ? &other : err);
+        rkf_status one = matmul_finish(f->held->c, f->slot, r->x->deadline_ns, &r->x->stalled_ns, &r->x->cores_failed,
+                                       rc ? &other : err);
         f->held->broken |= one != RKF_OK;
         rc = rc ? rc : one;
         r->x->cores_used |= one ? 0 : (uint8_t)(1u << f->held->core);
@@ -378,10 +383,12 @@ static rkf_status plan(struct run *r, rkf_error *err)
 static void clean_up(struct run *r)
 {
     uint8_t failed = 0;
+    int64_t stalled = 0;
     for (int i = 0; i < IN_FLIGHT; i++)
         for (uint32_t f = 0; r->steps[i].flying && f < r->steps[i].n_flights; f++) {
             struct flight *fl = &r->steps[i].flights[f];
-            fl->held->broken |= matmul_finish(fl->held->c, fl->slot, r->x->deadline_ns, &failed, NULL) != RKF_OK;
+            fl->held->broken |= matmul_finish(fl->held->c, fl->slot, r->x->deadline_ns, &stalled, &failed, NULL) !=
+                                RKF_OK;
         }
     r->x->cores_failed |= failed;
     for (uint32_t i = 0; i < r->n_held; i++)
