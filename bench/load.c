@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Load on several models at once, through the public API: closed-loop clients, each of which sends its next text when
- * the answer to the last has come. Counts answers, checks that each client gets its own, and which cores ran them.
+ * the answer to the last has come. Counts answers, compares each with what the CPU device says to that model and text
+ * (so that another client's or model's answer is noticed), and counts which cores ran them.
  *
  *     load [--device sim] [--platform rk3588] [--seconds 5] [--warm 1] [--lengths mixed|short|long] [--processes]
  *          MODEL@MASK@CLIENTS ...
  *
  * A model is opened once per argument. --processes: every argument in a process of its own. Prints one JSON line. The
- * simulator is configured by RKNNSIM_CONFIG; with compute=no answers cannot be compared (--no-check).
+ * simulator is configured by RKNNSIM_CONFIG; with compute=no answers cannot be compared (--no-check). A .rknn file may
+ * follow its directory: DIR:FILE@MASK@CLIENTS.
  */
 #include "rkformer.h"
 
+#include "../sim/rknnsim.h"
+
+#include <dlfcn.h>
+#include <link.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,9 +33,11 @@ struct text {
 };
 
 struct target {
-    const char *path, *mask;
+    const char *path, *file, *mask;
     int clients;
     rkf_model *model;
+    float *want[TEXTS]; // [width]
+    size_t width;
 };
 
 struct client {
@@ -37,8 +45,6 @@ struct client {
     pthread_t thread;
     uint64_t seed, done, tokens, wrong, failed;
     uint64_t cores[8]; /* answers by set of cores */
-    float *first[TEXTS];
-    size_t first_n[TEXTS];
     float *latency_ms; /* [cap] */
     size_t cap;
     char error[256];
@@ -94,21 +100,15 @@ static void note(struct client *c, int text, const rkf_result *result, double to
     c->tokens += texts[text].n;
     if (!opt.check || rkf_result_tensor(result, RKF_ALL, &t) != RKF_OK)
         return;
+    const float *a = c->target->want[text], *b = t.data;
     size_t n = (size_t)t.shape[t.ndim - 1];
-    if (!c->first[text]) {
-        c->first[text] = malloc(n * sizeof(float));
-        memcpy(c->first[text], t.data, n * sizeof(float));
-        c->first_n[text] = n;
-        return;
-    }
-    const float *a = c->first[text], *b = t.data;
     double dot = 0, aa = 0, bb = 0;
-    for (size_t i = 0; i < n && n == c->first_n[text]; i++) {
+    for (size_t i = 0; i < n && n == c->target->width; i++) {
         dot += (double)a[i] * b[i];
         aa += (double)a[i] * a[i];
         bb += (double)b[i] * b[i];
     }
-    c->wrong += !(dot * dot > 0.9999 * aa * bb); /* another batch may round differently, not more */
+    c->wrong += !(dot > 0 && dot * dot > 0.9999 * 0.9999 * aa * bb); /* the cosine, f16 against f32 */
 }
 
 static void *client_main(void *arg)
@@ -146,7 +146,7 @@ static int by_value(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void print_target(FILE *out, const struct target *t, const struct client *clients, int n)
+static void print_target(FILE *out, const struct target *t, const struct client *clients, int n, const double *busy)
 {
     uint64_t done = 0, tokens = 0, wrong = 0, failed = 0, cores[8] = { 0 };
     size_t kept = 0;
@@ -179,8 +179,44 @@ static void print_target(FILE *out, const struct target *t, const struct client 
             fprintf(out, "%s\"%s\":%llu", first ? "" : ",", names[k], (unsigned long long)cores[k]);
             first = 0;
         }
-    fprintf(out, "}}");
+    fprintf(out, "},\"npu_busy\":[%.3f,%.3f,%.3f]}", busy[0], busy[1], busy[2]);
     free(all);
+}
+
+/* ---- how busy the simulator's cores were */
+
+static int find_simulator(struct dl_phdr_info *info, size_t size, void *path)
+{
+    (void)size;
+    if (!info->dlpi_name || !strstr(info->dlpi_name, "librknnrt-sim"))
+        return 0;
+    snprintf(path, 4096, "%s", info->dlpi_name);
+    return 1;
+}
+
+static void read_busy(uint64_t busy_ns[3])
+{
+    static char path[4096];
+    struct rknnsim_counters c;
+    memset(busy_ns, 0, 3 * sizeof *busy_ns);
+    if (!dl_iterate_phdr(find_simulator, path))
+        return;
+    void *lib = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
+    int (*counters)(struct rknnsim_counters *, uint32_t) = NULL;
+    if (lib)
+        *(void **)&counters = dlsym(lib, "rknnsim_counters_read");
+    if (counters && counters(&c, sizeof c) == 0)
+        memcpy(busy_ns, c.busy_ns, sizeof c.busy_ns);
+    if (lib)
+        dlclose(lib);
+}
+
+static void sleep_until_s(double at)
+{
+    double left = at - now_s();
+    struct timespec t = { .tv_sec = (time_t)left, .tv_nsec = (long)((left - (double)(time_t)left) * 1e9) };
+    if (left > 0)
+        nanosleep(&t, NULL);
 }
 
 static int fail(const rkf_error *err)
@@ -196,12 +232,47 @@ static void log_line(void *cookie, rkf_log_level level, const char *line)
     fprintf(stderr, "load: %s\n", line);
 }
 
+/* What the CPU device answers, f32: texts' embeddings. */
+static rkf_status reference_make(struct target *t, rkf_error *err)
+{
+    rkf_runtime_options ro = RKF_RUNTIME_OPTIONS_INIT;
+    rkf_model_options mo = RKF_MODEL_OPTIONS_INIT;
+    rkf_runtime *rt = NULL;
+    rkf_model *m = NULL;
+    ro.device = "cpu";
+    mo.path = t->path;
+    rkf_status rc = rkf_runtime_open(&ro, &rt, err);
+    if (!rc)
+        rc = rkf_model_open(rt, &mo, &m, err);
+    for (int i = 0; !rc && i < TEXTS; i++) {
+        rkf_input in = { .ids = texts[i].ids, .n_ids = texts[i].n };
+        rkf_request rq = RKF_REQUEST_INIT;
+        rkf_result *result = NULL;
+        rkf_tensor v;
+        rq.task = RKF_TASK_EMBED;
+        rq.inputs = &in;
+        rq.n_inputs = 1;
+        rc = rkf_run(m, &rq, &result, err);
+        if (!rc && rkf_result_tensor(result, RKF_ALL, &v) == RKF_OK) {
+            t->width = (size_t)v.shape[v.ndim - 1];
+            t->want[i] = malloc(t->width * sizeof(float));
+            memcpy(t->want[i], v.data, t->width * sizeof(float));
+        }
+        rkf_result_free(result);
+    }
+    rkf_runtime_close(rt);
+    return rc;
+}
+
 /* Runs targets first .. first + n; prints their objects, separated by commas. */
 static int run(int first, int n, FILE *out)
 {
     rkf_runtime_options ro = RKF_RUNTIME_OPTIONS_INIT;
     rkf_runtime *rt = NULL;
     rkf_error err;
+    for (int i = first; opt.check && i < first + n; i++)
+        if (reference_make(&targets[i], &err))
+            return fail(&err);
     ro.device = opt.device;
     ro.platform = opt.platform;
     ro.log = log_line;
@@ -211,6 +282,7 @@ static int run(int first, int n, FILE *out)
     for (int i = first; i < first + n; i++) {
         rkf_model_options mo = RKF_MODEL_OPTIONS_INIT;
         mo.path = targets[i].path;
+        mo.file_name = targets[i].file;
         mo.core_mask = targets[i].mask;
         if (rkf_model_open(rt, &mo, &targets[i].model, &err))
             return fail(&err);
@@ -230,18 +302,26 @@ static int run(int first, int n, FILE *out)
             c[at].latency_ms = malloc(c[at].cap * sizeof(float));
             pthread_create(&c[at].thread, NULL, client_main, &c[at]);
         }
+    uint64_t before[3], after[3];
+    double busy[3];
+    sleep_until_s(measure_s);
+    read_busy(before);
+    sleep_until_s(end_s);
+    read_busy(after);
+    for (int i = 0; i < 3; i++)
+        busy[i] = (double)(after[i] - before[i]) * 1e-9 / opt.seconds;
     for (int i = 0; i < total; i++)
         pthread_join(c[i].thread, NULL);
     for (int i = first; i < first + n; i++) {
         fprintf(out, "%s", i > first ? "," : "");
-        print_target(out, &targets[i], c, total);
+        print_target(out, &targets[i], c, total, busy);
     }
-    for (int i = 0; i < total; i++) {
-        for (int k = 0; k < TEXTS; k++)
-            free(c[i].first[k]);
+    for (int i = 0; i < total; i++)
         free(c[i].latency_ms);
-    }
     free(c);
+    for (int i = first; i < first + n; i++)
+        for (int k = 0; k < TEXTS; k++)
+            free(targets[i].want[k]);
     rkf_runtime_close(rt);
     return 0;
 }
@@ -285,7 +365,10 @@ static bool parse_target(char *arg)
     if (!(mask = strrchr(arg, '@')))
         return false;
     *mask++ = 0;
-    targets[n_targets++] = (struct target){ arg, mask, atoi(clients), NULL };
+    char *file = strchr(arg, ':');
+    if (file)
+        *file++ = 0;
+    targets[n_targets++] = (struct target){ .path = arg, .file = file, .mask = mask, .clients = atoi(clients) };
     return targets[n_targets - 1].clients > 0 && targets[n_targets - 1].clients <= MAX_CLIENTS;
 }
 

@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""
+The two placement studies of docs/placement.md, over the simulated RK3588 and its cost model (sim/cost.c):
+
+  pinned   three models on cores 0, 1 and 2 with 64 clients each, in one process and in three, one after the other, with
+           every answer compared; first half one way, second half the other, so that a change of the machine's load shows
+  auto     one model: `auto` against placements made by hand at 1, 3, 8 and 64 concurrent requests, short and long texts
+           mixed; the placements take turns within every round, a cell is the median of its rounds
+
+    bench/placement.py build/release/bench/load [--seconds 8] [--rounds 3] [--pinned-seconds 60] [--out build/placement.json]
+    bench/placement.py --plot build/placement.json --docs docs/placement.md     (writes its tables, and the SVG files beside it)
+
+Modelled NPU times are multiplied (scale) until the host, on which they are measured, hardly matters: `npu busy` is the
+share of the time that the virtual cores had a job. Nothing but the standard library is needed.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+TRAINED = "tests/data/models/trained/"
+PINNED = {"scale": 60, "models": [TRAINED + "bert-embed", TRAINED + "mpnet-embed", TRAINED + "xlmr-embed"], "clients": 64}
+LOADS = [1, 3, 8, 64]
+STUDIES = [
+    {"name": "MiniLM, native", "key": "minilm", "model": "build/models/all-MiniLM-L6-v2", "scale": 30, "longest": 128},
+    {"name": "tiny BERT, native", "key": "tiny", "model": TRAINED + "bert-embed", "scale": 60, "longest": 60},
+    {"name": "tiny BERT, .rknn", "key": "rknn", "model": "{build}/sim-models/bert-embed:model_b1_s64.rknn", "scale": 60,
+     "longest": 60},
+]
+BY_HAND = ["0", "0_1", "all", "0 + 1", "0_1 + 2", "0 + 1 + 2"]
+
+
+def cores(mask):
+    return 3 if mask == "all" else len(mask.split("_"))
+
+
+def targets(model, placement, clients):
+    """Clients are dealt out by cores, as somebody would who does it by hand."""
+    masks = placement.split(" + ")
+    total, dealt, out = sum(cores(m) for m in masks), 0, []
+    for i, mask in enumerate(masks):
+        upto = clients if i + 1 == len(masks) else round(clients * sum(cores(m) for m in masks[:i + 1]) / total)
+        upto = max(upto, 1) if i == 0 else upto
+        if upto > dealt:
+            out.append(f"{model}@{mask}@{upto - dealt}")
+        dealt = max(dealt, upto)
+    return out
+
+
+def load(program, args, scale, compute=True):
+    env = dict(os.environ, RKNNSIM_CONFIG=f"cost=model scale={scale}" + ("" if compute else " compute=no"))
+    done = subprocess.run([program] + args, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"{program} {' '.join(args)}: {done.stderr[-500:]}")
+    return json.loads(done.stdout)["models"]
+
+
+def run_pinned(program, seconds):
+    args = [f"{m}@{i}@{PINNED['clients']}" for i, m in enumerate(PINNED["models"])]
+    cells = []
+    for way in ("one process", "three processes", "three processes", "one process"):
+        extra = ["--processes"] if way == "three processes" else []
+        models = load(program, ["--seconds", str(seconds / 2), "--warm", "2"] + extra + args, PINNED["scale"])
+        busy = models[0]["npu_busy"] if not extra else [models[i]["npu_busy"][i] for i in range(3)]
+        cells.append({"way": way, "seconds": seconds / 2, "models": models, "npu_busy": busy})
+        print(way, [round(m["per_s"], 1) for m in models], "wrong", [m["wrong"] for m in models],
+              [m["by_cores"] for m in models], "busy", busy, flush=True)
+    return cells
+
+
+def run_auto(program, build, study, seconds, rounds):
+    model, rows = study["model"].format(build=build), []
+    for _ in range(rounds):
+        for n in LOADS:
+            for placement in ["auto"] + BY_HAND:
+                args = ["--no-check", "--seconds", str(seconds), "--warm", "1.5", "--longest", str(study["longest"])]
+                models = load(program, args + targets(model, placement, n), study["scale"], compute=False)
+                if any(m["failed"] for m in models):
+                    sys.exit(f"{placement}: {models}")
+                row = {"clients": n, "placement": placement, "per_s": sum(m["per_s"] for m in models),
+                       "tokens_per_s": sum(m["tokens_per_s"] for m in models), "npu_busy": models[0]["npu_busy"],
+                       "by_cores": models[0]["by_cores"] if placement == "auto" else None}
+                rows.append(row)
+                print(study["key"], n, placement, round(row["tokens_per_s"]), row["npu_busy"], row["by_cores"] or "", flush=True)
+    return rows
+
+
+# ---- tables and plots
+
+def median_cells(rows):
+    cells = {}
+    for r in rows:
+        cells.setdefault((r["clients"], r["placement"]), []).append(r["tokens_per_s"])
+    return {k: statistics.median(v) for k, v in cells.items()}
+
+
+def pinned_table(cells):
+    lines = ["| | " + " | ".join(f"core {i}: {os.path.basename(m)}" for i, m in enumerate(PINNED["models"])) +
+             " | together | wrong or failed | used other cores | NPU busy |", "|---|---|---|---|---|---|---|---|"]
+    total = {}
+    for way in ("one process", "three processes"):
+        mine = [c for c in cells if c["way"] == way]
+        rate = [statistics.mean(c["models"][i]["per_s"] for c in mine) for i in range(3)]
+        bad = sum(m["wrong"] + m["failed"] for c in mine for m in c["models"])
+        other = sum(n for c in mine for i, m in enumerate(c["models"]) for k, n in m["by_cores"].items() if k != str(i))
+        busy = [statistics.mean(c["npu_busy"][i] for c in mine) for i in range(3)]
+        total[way] = sum(rate)
+        lines.append(f"| {way}, {sum(c['seconds'] for c in mine):.0f} s | " + " | ".join(f"{r:.1f}/s" for r in rate) +
+                     f" | {sum(rate):.1f}/s | {bad} | {other} | " + ", ".join(f"{b:.2f}" for b in busy) + " |")
+    lines += ["", f"One process reaches **{total['one process'] / total['three processes']:.3f}** of three."]
+    return lines
+
+
+def auto_table(study, rows):
+    cells = median_cells(rows)
+    lines = [f"**{study['name']}** (modelled times x {study['scale']}; tokens per second, median of {len(rows) // len(cells)} rounds)", "",
+             "| requests at once | auto | " + " | ".join(BY_HAND) + " | auto / best |", "|---|" + "---|" * (len(BY_HAND) + 2)]
+    for n in LOADS:
+        hand = [cells[n, p] for p in BY_HAND]
+        best = max(hand)
+        lines.append(f"| {n} | {cells[n, 'auto']:.0f} | " + " | ".join(f"**{h:.0f}**" if h == best else f"{h:.0f}" for h in hand) +
+                     f" | **{cells[n, 'auto'] / best:.3f}** |")
+    return lines
+
+
+def auto_svg(study, rows):
+    cells, names = median_cells(rows), ["auto"] + BY_HAND
+    colours = ["#d1495b", "#cfd8dc", "#b0bec5", "#90a4ae", "#78909c", "#546e7a", "#37474f"]
+    w, h, left, top = 860, 300, 50, 46
+    group, bar = (w - left - 10) / len(LOADS), 22
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" font-family="sans-serif" font-size="11">',
+           f'<rect width="{w}" height="{h}" fill="white"/><text x="{left}" y="16" font-size="13">{study["name"]}: tokens per second '
+           'relative to the best placement by hand</text>']
+    for k, name in enumerate(names):
+        out.append(f'<rect x="{left + k * 105}" y="24" width="10" height="10" fill="{colours[k]}"/>'
+                   f'<text x="{left + 14 + k * 105}" y="33">{name}</text>')
+    base, full = h - 30, h - 30 - top - 10
+    for tick in (0, 0.25, 0.5, 0.75, 1):
+        y = base - tick * full / 1.1
+        out.append(f'<line x1="{left}" x2="{w - 10}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/><text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
+    for g, n in enumerate(LOADS):
+        best, x0 = max(cells[n, p] for p in BY_HAND), left + g * group + 12
+        for k, name in enumerate(names):
+            ratio = cells[n, name] / best
+            y = base - ratio * full / 1.1
+            out.append(f'<rect x="{x0 + k * (bar + 3):.1f}" y="{y:.1f}" width="{bar}" height="{base - y:.1f}" fill="{colours[k]}"/>'
+                       f'<text x="{x0 + k * (bar + 3) + bar / 2:.1f}" y="{y - 3:.1f}" text-anchor="middle" font-size="9">{ratio:.2f}</text>')
+        out.append(f'<text x="{x0 + 3.5 * (bar + 3):.1f}" y="{h - 12}" text-anchor="middle">{n} at once</text>')
+    return "\n".join(out + ["</svg>", ""])
+
+
+def fill(text, name, lines):
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    head, rest = text.split(begin)
+    return head + begin + "\n" + "\n".join(lines) + "\n" + end + rest.split(end)[1]
+
+
+def plot(data, docs):
+    text = open(docs, encoding="utf-8").read()
+    if data.get("pinned"):
+        text = fill(text, "pinned", pinned_table(data["pinned"]))
+    lines = []
+    for study in STUDIES:
+        if study["key"] in data["auto"]:
+            svg = f"placement-{study['key']}.svg"
+            open(os.path.join(os.path.dirname(docs), svg), "w", encoding="utf-8").write(auto_svg(study, data["auto"][study["key"]]))
+            lines += auto_table(study, data["auto"][study["key"]]) + ["", f"![{study['name']}]({svg})", ""]
+    text = fill(text, "auto", lines[:-1])
+    open(docs, "w", encoding="utf-8").write(text)
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("program", nargs="?")
+    p.add_argument("--seconds", type=float, default=8)
+    p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--pinned-seconds", type=float, default=60)
+    p.add_argument("--only", default="pinned,minilm,tiny,rknn")
+    p.add_argument("--out", default="build/placement.json")
+    p.add_argument("--plot")
+    p.add_argument("--docs")
+    a = p.parse_args()
+    if a.plot:
+        return plot(json.load(open(a.plot, encoding="utf-8")), a.docs)
+    if not a.program:
+        p.error("the load program is missing: make build, then build/release/bench/load")
+    data = json.load(open(a.out, encoding="utf-8")) if os.path.exists(a.out) else {"auto": {}}
+    build, only = os.path.dirname(os.path.dirname(a.program)), a.only.split(",")
+    data["taken"] = time.strftime("%Y-%m-%d")
+    if "pinned" in only:
+        data["pinned"] = run_pinned(a.program, a.pinned_seconds)
+    for study in STUDIES:
+        if study["key"] in only:
+            data["auto"][study["key"]] = run_auto(a.program, build, study, a.seconds, a.rounds)
+        json.dump(data, open(a.out, "w", encoding="utf-8"), indent=1)
+    json.dump(data, open(a.out, "w", encoding="utf-8"), indent=1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
