@@ -110,8 +110,7 @@ static const char *const functions[] = { "sigmoid", "softmax", "none", NULL };
 #define FILL_PARAMETERS                                                                                                \
     TOP_K,                                                                                                             \
     {                                                                                                                  \
-        "targets", FIELD_STRS, .schema = "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"minLength\":1}}",       \
-                               .doc = "only these words"                                                               \
+        "targets", FIELD_WORDS, .doc = "only these words"                                                              \
     }
 #define CLASSIFY_PARAMETERS                                                                                            \
     TOP_K,                                                                                                             \

@@ -3,6 +3,7 @@
 
 #include "base/thread.h"
 #include "base/utf8.h"
+#include "server/adapt.h"
 
 #include <string.h>
 #include <time.h>
@@ -500,23 +501,17 @@ static void drop_pending(struct call *w)
  */
 static bool prepend_prompt(struct call *w)
 {
-    yyjson_val *root = yyjson_doc_get_root(w->model->doc), *prompt;
-    rkf_str name = w->req.rq.prompt_name;
-    if (!name.ptr)
-        name = (rkf_str){ yyjson_get_str(yyjson_obj_get(root, "default_prompt_name")),
-                          yyjson_get_len(yyjson_obj_get(root, "default_prompt_name")) };
-    prompt = name.ptr ? yyjson_obj_getn(yyjson_obj_get(root, "prompts"), name.ptr, name.len) : NULL;
-    size_t n = yyjson_get_len(prompt);
-    if (!n)
-        return true; /* none, or one that the library will refuse by name */
+    rkf_str prompt = prompt_of(&w->req, w->model);
+    if (!prompt.len)
+        return true;
     for (size_t i = 0; i < w->req.n_inputs; i++) {
         rkf_str *text = &w->req.inputs[i].text;
-        char *both = arena_alloc(&w->mem, n + text->len);
+        char *both = arena_alloc(&w->mem, prompt.len + text->len);
         if (!both)
             return api_fail(&w->error, FAULT_INTERNAL, "", "out of memory");
-        memcpy(both, yyjson_get_str(prompt), n);
-        memcpy(both + n, text->ptr, text->len);
-        *text = (rkf_str){ both, n + text->len };
+        memcpy(both, prompt.ptr, prompt.len);
+        memcpy(both + prompt.len, text->ptr, text->len);
+        *text = (rkf_str){ both, prompt.len + text->len };
     }
     w->req.rq.prompt_name = (rkf_str){ NULL, 0 };
     w->req.rq.prompt = RKF_STR("");
@@ -594,7 +589,7 @@ bool call_check(struct call *w)
         rq->prompt_name = model_prompt_for(w->model, (enum input_type)w->req.input_type);
     int64_t timeout = w->req.timeout_ms ? w->req.timeout_ms : w->core->timeout_ms;
     w->deadline_ns = timeout ? time_now_ns() + timeout * 1000000 : 0;
-    return true;
+    return !ep->adapt || ep->adapt(&w->req, w->model, &w->error);
 }
 
 struct call *call_create(struct core *core, const struct endpoint *ep)

@@ -35,6 +35,9 @@ struct endpoint {
     uint32_t kinds, prefer; /* bits of enum model_kind: that can do it; that are for it */
     enum endpoint_count count;
     bool softmax; /* unless raw: softmax over several labels, sigmoid of one, whatever the model's files say */
+    /* After the model is known: changes the inputs. May be NULL. */
+    bool (*adapt)(struct api_request *r, const struct model *m, struct api_error *e);
+    const struct endpoint *other; /* the same body for models of other kinds */
     writer_fn *write;
     const char *mismatch; /* what a model of another kind gets to hear */
     const char *answer;   /* JSON schema of the answer */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/endpoints.h"
 
+#include "server/adapt.h"
 #include "server/bodies.h"
 
 #define EMBEDDERS      (KIND_BIT(KIND_EMBED) | KIND_BIT(KIND_FILL_MASK))
@@ -52,6 +53,7 @@ const struct endpoint ep_embed = {
     .task = RKF_TASK_EMBED,
     FOR_EMBEDDINGS,
     .count = COUNT_EMBED,
+    .adapt = adapt_ids_to_prompt,
     .write = write_tei_embed,
     .answer = LIST(VECTOR),
 };
@@ -63,6 +65,7 @@ const struct endpoint ep_embed_all = {
     .task = RKF_TASK_TOKENS,
     FOR_EMBEDDINGS,
     .count = COUNT_EMBED,
+    .adapt = adapt_ids_to_prompt,
     .write = write_tei_embed_all,
     .answer = LIST(LIST(VECTOR)),
 };
@@ -74,6 +77,7 @@ const struct endpoint ep_embed_sparse = {
     .task = RKF_TASK_SPARSE,
     FOR(KIND_FILL_MASK, "Model is not an embedding model with SPLADE pooling"),
     .count = COUNT_EMBED,
+    .adapt = adapt_ids_to_prompt,
     .write = write_tei_embed_sparse,
     .answer = LIST(LIST(OBJECT("\"index\",\"value\"", "\"index\":" INTEGER ",\"value\":" NUMBER))),
 };
@@ -146,12 +150,30 @@ const struct endpoint ep_embeddings = {
     .task = RKF_TASK_EMBED,
     FOR_EMBEDDINGS,
     .count = COUNT_EMBED,
+    .adapt = adapt_ids_to_prompt,
     .write = write_openai_embeddings,
     .answer = OBJECT("\"object\",\"data\",\"model\",\"usage\"",
                      "\"object\":{\"const\":\"list\"},\"data\":" LIST(
                          OBJECT("\"object\",\"index\",\"embedding\"",
                                 "\"object\":{\"const\":\"embedding\"},\"index\":" INTEGER
                                 ",\"embedding\":" VECTOR_OR_BASE64)) ",\"model\":" TEXT ",\"usage\":" USAGE),
+};
+#define SCORES                                                                                                         \
+    OBJECT("\"id\",\"object\",\"created\",\"model\",\"data\",\"usage\"",                                               \
+           "\"id\":" TEXT ",\"object\":{\"const\":\"list\"},\"created\":" INTEGER ",\"model\":" TEXT                   \
+           ",\"data\":" LIST(OBJECT("\"index\",\"object\",\"score\"",                                                  \
+                                    "\"index\":" INTEGER                                                               \
+                                    ",\"object\":{\"const\":\"score\"},\"score\":" NUMBER)) ",\"usage\":" USAGE)
+static const struct endpoint ep_score_cosine = {
+    .name = "score",
+    .dialect = DIALECT_OPENAI,
+    .body = &body_vllm_score,
+    .task = RKF_TASK_EMBED,
+    FOR_EMBEDDINGS,
+    .count = COUNT_EMBED,
+    .adapt = adapt_pairs_to_texts,
+    .write = write_vllm_cosine,
+    .answer = SCORES,
 };
 const struct endpoint ep_score = {
     .name = "score",
@@ -161,12 +183,9 @@ const struct endpoint ep_score = {
     .task = RKF_TASK_CLASSIFY,
     FOR_SCORES,
     .count = COUNT_PREDICT,
+    .other = &ep_score_cosine,
     .write = write_vllm_score,
-    .answer = OBJECT(
-        "\"id\",\"object\",\"created\",\"model\",\"data\",\"usage\"",
-        "\"id\":" TEXT ",\"object\":{\"const\":\"list\"},\"created\":" INTEGER ",\"model\":" TEXT ",\"data\":" LIST(
-            OBJECT("\"index\",\"object\",\"score\"",
-                   "\"index\":" INTEGER ",\"object\":{\"const\":\"score\"},\"score\":" NUMBER)) ",\"usage\":" USAGE),
+    .answer = SCORES,
 };
 const struct endpoint ep_rerank_documents = {
     .name = "rerank_documents",
@@ -189,6 +208,7 @@ const struct endpoint ep_cohere_rerank = {
     .task = RKF_TASK_RERANK,
     FOR_SCORES,
     .count = COUNT_PREDICT,
+    .adapt = adapt_documents,
     .write = write_cohere_rerank,
     .answer = OBJECT("\"id\",\"results\",\"meta\"", "\"id\":" TEXT ",\"results\":" LIST(RESULT) ",\"meta\":" META),
 };

@@ -272,12 +272,15 @@ static bool find_model(struct exchange *x, const struct endpoint *ep, rkf_str na
                             : "The model `%s` does not exist or you do not have access to it.",
                         quoted);
     }
-    if (!m && !(m = registry_first(r, ep->prefer, ep->kinds))) {
+    if (!m && !(m = registry_first(r, ep->prefer, ep->kinds)) &&
+        !(m = ep->other ? registry_first(r, ep->other->prefer, ep->other->kinds) : NULL)) {
         any = registry_at(r, 0);
         registry_release(r, any);
         return any ? mismatch(ep, e) : api_fail(e, FAULT_NO_MODEL, "", "no model is loaded");
     }
-    if (!(ep->kinds & KIND_BIT(m->kind))) {
+    if (ep->other && ep->other->kinds & KIND_BIT(m->kind))
+        x->call->ep = ep->other;
+    if (!(x->call->ep->kinds & KIND_BIT(m->kind))) {
         registry_release(r, m);
         return mismatch(ep, e);
     }

@@ -200,6 +200,16 @@ static bool split_labels(const struct reading *in, rkf_str s)
     return true;
 }
 
+static bool read_words(const struct reading *in, yyjson_val *v)
+{
+    if (!read_strs(in, v))
+        return false;
+    for (size_t i = 0; i < in->r->n_labels; i++)
+        if (!in->r->labels[i].len)
+            return api_fail(in->e, FAULT_VALIDATION, in->field->name, "`%s` holds an empty string", in->field->name);
+    return true;
+}
+
 static bool read_labels(const struct reading *in, yyjson_val *v)
 {
     if (yyjson_is_str(v) ? !split_labels(in, str_of(v)) : !read_strs(in, v))
@@ -395,6 +405,8 @@ static bool content_element(const struct reading *in, yyjson_val *v, rkf_input *
 {
     size_t i, n, len = 0, used = 0;
     yyjson_val *x, *content = yyjson_obj_get(v, "content");
+    if (!yyjson_arr_size(content))
+        return wrong(in, "a list of {\"content\": [{\"type\": \"text\", \"text\": ...}]}", v);
     yyjson_arr_foreach(content, i, n, x)
     {
         if (!yyjson_equals_str(yyjson_obj_get(x, "type"), "text") || !yyjson_is_str(yyjson_obj_get(x, "text")))
@@ -402,8 +414,6 @@ static bool content_element(const struct reading *in, yyjson_val *v, rkf_input *
                             in->field->name);
         len += yyjson_get_len(yyjson_obj_get(x, "text"));
     }
-    if (!yyjson_arr_size(content))
-        return wrong(in, "a list of {\"content\": [{\"type\": \"text\", \"text\": ...}]}", v);
     char *text = arena_alloc(&in->r->mem, len + 1);
     if (!text)
         return no_memory(in);
@@ -519,6 +529,7 @@ static const struct kind {
     [FIELD_CHOICE] = { read_choice, NULL },
     [FIELD_CHOICES] = { read_choices, NULL },
     [FIELD_STRS] = { read_strs, "{\"type\":\"array\",\"items\":" STRING "}" },
+    [FIELD_WORDS] = { read_words, "{\"type\":\"array\",\"items\":" WORDS "}" },
     [FIELD_LABELS] = { read_labels, ANY("{\"type\":\"string\",\"pattern\":\"[^, ]\"}," LIST(STRING)) },
     [FIELD_STR_OR_STRS] = { read_str_or_strs, ANY(STRING "," LIST(STRING)) },
     [FIELD_QUERY] = { read_query, DOCUMENT(STRING) },

@@ -18,6 +18,7 @@ enum field_kind {
     FIELD_CHOICE,              /* int32_t: index into choices, plus lo */
     FIELD_CHOICES,             /* uint32_t: bits of indices into choices */
     FIELD_STRS,                /* labels: a list of strings */
+    FIELD_WORDS,               /* labels: a list of strings that are not empty */
     FIELD_LABELS,              /* labels: a list of strings, or one string with commas */
     FIELD_STR_OR_STRS,         /* labels: a string or a list of strings */
     FIELD_QUERY,               /* rkf_str: a string or {"text": text} */

@@ -150,17 +150,18 @@ static void put_body_schema(struct registry *models, const struct endpoint *ep, 
 {
     struct schema_facts facts = { .max_dimension = INT32_MAX, .max_id = INT32_MAX, .prompts = "[]", .mask = "." };
     struct model *m = ep ? registry_first(models, ep->prefer, ep->kinds) : NULL;
-    yyjson_val *root = m ? yyjson_doc_get_root(m->doc) : NULL, *key, *value;
+    yyjson_val *root = m ? yyjson_doc_get_root(m->doc) : NULL, *texts = yyjson_obj_get(root, "prompts"), *key, *value;
     struct buf prompts;
     size_t i, n;
     buf_init(&prompts, 1 << 20);
     buf_putc(&prompts, '[');
-    yyjson_obj_foreach(yyjson_obj_get(root, "prompts"), i, n, key, value)
-    {
-        if (i)
-            buf_putc(&prompts, ',');
-        json_put_str(&prompts, yyjson_get_str(key), yyjson_get_len(key));
-    }
+    if (texts)
+        yyjson_obj_foreach(texts, i, n, key, value)
+        {
+            if (i)
+                buf_putc(&prompts, ',');
+            json_put_str(&prompts, yyjson_get_str(key), yyjson_get_len(key));
+        }
     buf_putc(&prompts, ']');
     if (m && m->dimension)
         facts.max_dimension = m->dimension;

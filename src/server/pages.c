@@ -53,17 +53,17 @@ static yyjson_val *fact(const struct model *m, const char *key)
 
 static void put_label_maps(struct buf *out, const struct model *m)
 {
-    size_t i, n;
-    yyjson_val *v;
+    yyjson_val *labels = fact(m, "labels");
+    size_t n = yyjson_arr_size(labels);
     buf_puts(out, "{\"id2label\":{");
-    yyjson_arr_foreach(fact(m, "labels"), i, n, v)
-    {
+    for (size_t i = 0; i < n; i++) {
+        yyjson_val *v = yyjson_arr_get(labels, i);
         buf_printf(out, "%s\"%zu\":", i ? "," : "", i);
         json_put_str(out, yyjson_get_str(v), yyjson_get_len(v));
     }
     buf_puts(out, "},\"label2id\":{");
-    yyjson_arr_foreach(fact(m, "labels"), i, n, v)
-    {
+    for (size_t i = 0; i < n; i++) {
+        yyjson_val *v = yyjson_arr_get(labels, i);
         if (i)
             buf_putc(out, ',');
         json_put_str(out, yyjson_get_str(v), yyjson_get_len(v));

@@ -90,39 +90,39 @@ static void put_head(struct buf *out, const struct number *n)
     buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", n->name, n->help, n->name, n->type);
 }
 
+static void put_core(struct buf *out, const struct number *number, yyjson_val *device, yyjson_val *core)
+{
+    struct buf labels;
+    buf_init(&labels, 4096);
+    put_label(&labels, "device", yyjson_obj_get(device, "device"));
+    put_label(&labels, ",platform", yyjson_obj_get(device, "platform"));
+    put_label(&labels, ",core", yyjson_obj_get(core, "core"));
+    buf_puts(&labels, yyjson_get_bool(yyjson_obj_get(device, "virtual")) ? ",virtual=\"true\"" : ",virtual=\"false\"");
+    if (!labels.failed)
+        put_number(out, number, core, labels.p);
+    buf_free(&labels);
+}
+
 static void put_cores(struct buf *out, yyjson_val *root)
 {
-    size_t i, n, k, m;
-    yyjson_val *device, *core;
+    yyjson_val *devices = yyjson_obj_get(root, "devices");
     for (size_t q = 0; q < COUNT(core_numbers); q++) {
         put_head(out, &core_numbers[q]);
-        yyjson_arr_foreach(yyjson_obj_get(root, "devices"), i, n, device)
-        {
-            yyjson_arr_foreach(yyjson_obj_get(device, "cores"), k, m, core)
-            {
-                struct buf labels;
-                buf_init(&labels, 4096);
-                put_label(&labels, "device", yyjson_obj_get(device, "device"));
-                put_label(&labels, ",platform", yyjson_obj_get(device, "platform"));
-                put_label(&labels, ",core", yyjson_obj_get(core, "core"));
-                buf_puts(&labels, yyjson_get_bool(yyjson_obj_get(device, "virtual")) ? ",virtual=\"true\""
-                                                                                     : ",virtual=\"false\"");
-                if (!labels.failed)
-                    put_number(out, &core_numbers[q], core, labels.p);
-                buf_free(&labels);
-            }
+        for (size_t i = 0; i < yyjson_arr_size(devices); i++) {
+            yyjson_val *device = yyjson_arr_get(devices, i), *cores = yyjson_obj_get(device, "cores");
+            for (size_t k = 0; k < yyjson_arr_size(cores); k++)
+                put_core(out, &core_numbers[q], device, yyjson_arr_get(cores, k));
         }
     }
 }
 
 static void put_models(struct buf *out, yyjson_val *root)
 {
-    size_t i, n;
-    yyjson_val *model;
+    yyjson_val *models = yyjson_obj_get(root, "models");
     for (size_t q = 0; q < COUNT(model_numbers); q++) {
         put_head(out, &model_numbers[q]);
-        yyjson_arr_foreach(yyjson_obj_get(root, "models"), i, n, model)
-        {
+        for (size_t i = 0; i < yyjson_arr_size(models); i++) {
+            yyjson_val *model = yyjson_arr_get(models, i);
             struct buf labels;
             buf_init(&labels, 4096);
             put_label(&labels, "model", yyjson_obj_get(model, "name"));

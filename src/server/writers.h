@@ -12,7 +12,7 @@ typedef bool writer_fn(const struct api_answer *a, struct buf *out, struct api_e
 
 writer_fn write_tei_embed, write_tei_embed_all, write_tei_embed_sparse, write_tei_predict, write_tei_rerank,
     write_tei_similarity, write_tei_tokenize, write_tei_decode;
-writer_fn write_openai_embeddings, write_vllm_score;
+writer_fn write_openai_embeddings, write_vllm_score, write_vllm_cosine;
 writer_fn write_jina_rerank, write_cohere_rerank, write_cohere_embed_v1, write_cohere_embed;
 writer_fn write_ollama_embed, write_ollama_embeddings;
 writer_fn write_ner, write_qa, write_fill_mask, write_classify, write_zero_shot, write_choose;
@@ -23,6 +23,8 @@ void put_key_str(struct buf *out, const char *key, const char *s); /* key comes 
 void put_score(struct buf *out, float f);
 /* The data of one item (dim values of its type), or its bytes in base64. */
 void put_vector(struct buf *out, const struct api_item *item, bool base64);
+/* Cosine of two items' vectors; 0 if one is 0. */
+float cosine_of(const struct api_item *x, const struct api_item *y);
 /* Labels of rerank items by falling score; NULL: out of memory or (e) a NaN. Freed with mem_free. */
 struct ranked {
     size_t index;

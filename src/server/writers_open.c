@@ -33,20 +33,33 @@ bool write_openai_embeddings(const struct api_answer *a, struct buf *out, struct
     return true;
 }
 
-bool write_vllm_score(const struct api_answer *a, struct buf *out, struct api_error *e)
+static void put_scores(const struct api_answer *a, size_t n, bool cosine, struct buf *out)
 {
-    (void)e;
     put_key_str(out, "{\"id\":", a->id);
     buf_printf(out, ",\"object\":\"list\",\"created\":%lld", (long long)a->created);
     put_key_str(out, ",\"model\":", a->model);
     buf_puts(out, ",\"data\":[");
-    for (size_t i = 0; i < a->n; i++) {
+    for (size_t i = 0; i < n; i++) {
         buf_printf(out, "%s{\"index\":%zu,\"object\":\"score\",\"score\":", i ? "," : "", i);
-        put_score(out, a->items[i].labels[0].score);
+        put_score(out, cosine ? cosine_of(&a->items[i], &a->items[n + i]) : a->items[i].labels[0].score);
         buf_putc(out, '}');
     }
     buf_printf(out, "],\"usage\":{\"prompt_tokens\":%lld,\"total_tokens\":%lld,\"completion_tokens\":0}}",
                (long long)a->tokens, (long long)a->tokens);
+}
+
+bool write_vllm_score(const struct api_answer *a, struct buf *out, struct api_error *e)
+{
+    (void)e;
+    put_scores(a, a->n, false, out);
+    return true;
+}
+
+/* Items are all first texts, then all second ones. */
+bool write_vllm_cosine(const struct api_answer *a, struct buf *out, struct api_error *e)
+{
+    (void)e;
+    put_scores(a, a->n / 2, true, out);
     return true;
 }
 

@@ -185,7 +185,7 @@ bool write_tei_rerank(const struct api_answer *a, struct buf *out, struct api_er
     return true;
 }
 
-static float cosine(const struct api_item *x, const struct api_item *y)
+float cosine_of(const struct api_item *x, const struct api_item *y)
 {
     const float *a = x->data, *b = y->data; /* [dim] */
     double dot = 0, aa = 0, bb = 0;
@@ -205,7 +205,7 @@ bool write_tei_similarity(const struct api_answer *a, struct buf *out, struct ap
     for (size_t i = 1; i < a->n; i++) {
         if (i > 1)
             buf_putc(out, ',');
-        put_score(out, cosine(&a->items[0], &a->items[i]));
+        put_score(out, cosine_of(&a->items[0], &a->items[i]));
     }
     buf_putc(out, ']');
     return true;

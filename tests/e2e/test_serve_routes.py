@@ -3,10 +3,13 @@
 import base64
 import json
 import math
+import pathlib
+import shutil
 import struct
+import tempfile
 
 from serve_support import JSON, ServeCase
-from support import golden, main
+from support import TRAINED, golden, main
 
 EMBED = [c for c in golden("trained/bert-embed")["embed"] if c["text"]]  # the peers refuse empty texts
 TEXTS = [c["text"] for c in EMBED]
@@ -75,6 +78,10 @@ class Embeddings(ServeCase):
         wanted = [sum(a * b for a, b in zip(VECTORS[0], v)) for v in VECTORS[1:]]
         self.assertClose(got, wanted, 1e-5)
         self.assertClose(self.answer("/", {"inputs": {"source_sentence": TEXTS[0], "sentences": TEXTS[1:]}}), wanted, 1e-5)
+
+    def test_score(self):
+        reply = self.answer("/score", {"text_1": TEXTS[0], "text_2": TEXTS[1:]})
+        self.assertClose([d["score"] for d in reply["data"]], [sum(a * b for a, b in zip(VECTORS[0], v)) for v in VECTORS[1:]], 1e-5)
 
     def test_openai(self):
         reply = self.answer("/v1/embeddings", {"input": TEXTS, "model": "bert-embed"})
@@ -167,6 +174,45 @@ class Embeddings(ServeCase):
         self.assertNotEqual(right, left)
 
 
+class Prompts(ServeCase):
+    """A model with prompts."""
+
+    PROMPTS = {"query": "the train: ", "document": "a cat: "}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.copy = pathlib.Path(tempfile.mkdtemp(prefix="rkformer-test-")) / "prompted"
+        shutil.copytree(TRAINED / "bert-embed", cls.copy, ignore=shutil.ignore_patterns("onnx"))
+        path = cls.copy / "config_sentence_transformers.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "prompts": cls.PROMPTS, "default_prompt_name": None}))
+        cls.MODELS = (str(cls.copy),)
+        super().setUpClass()
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        shutil.rmtree(cls.copy.parent)
+
+    def test_all(self):
+        words = "there is rain today ."  # of the vocabulary, so that ids and text say the same
+        ids = [t["id"] for t in self.answer("/tokenize", {"inputs": words, "add_special_tokens": False})[0]]
+        plain = self.answer("/embed", {"inputs": words})[0]
+        for name, prompt in self.PROMPTS.items():
+            wanted = self.answer("/embed", {"inputs": prompt + words})[0]
+            self.assertGreater(max(abs(a - b) for a, b in zip(wanted, plain)), 1e-3)
+            for got in (
+                self.answer("/embed", {"inputs": words, "prompt_name": name})[0],
+                self.answer("/embed", {"inputs": ids, "prompt_name": name})[0],
+                self.answer("/v1/embeddings", {"input": words, "prompt_name": name})["data"][0]["embedding"],
+                self.answer("/v2/embed", {"texts": [words], "input_type": "search_" + name})["embeddings"]["float"][0],
+                self.answer("/v1/embeddings", {"input": words, "task": {"query": "retrieval.query", "document": "retrieval.passage"}[name]})["data"][0]["embedding"],
+            ):
+                self.assertClose(got, wanted, 1e-6)
+            tokens = self.answer("/tokenize", {"inputs": words, "prompt_name": name})
+            self.assertEqual(tokens, self.answer("/tokenize", {"inputs": prompt + words}))
+        self.assertIn("use one of", self.post("/embed", {"inputs": "a", "prompt_name": "nope"}, status=422).json["error"])
+
+
 class Errors(ServeCase):
     def test_tei(self):
         for body, status, error in (
@@ -256,6 +302,11 @@ class OtherTasks(ServeCase):
             reply = self.answer(path, {"model": "bert-rerank", "query": query, "documents": texts, "top_n": 1})
             self.assertEqual([r["index"] for r in reply["results"]], order[:1])
             self.assertClose([r["relevance_score"] for r in reply["results"]], sigmoid[:1], 1e-4)
+        long = [t + " and so on" * 5 for t in texts]
+        short = self.answer("/v2/rerank", {"query": query, "documents": texts})["results"]
+        tokens = len(self.answer("/models/bert-rerank/tokenize", {"inputs": texts[0], "add_special_tokens": False})[0])
+        cut = self.answer("/v2/rerank", {"query": query, "documents": long[:1], "max_tokens_per_doc": tokens})["results"]
+        self.assertClose([cut[0]["relevance_score"]], [r["relevance_score"] for r in short if r["index"] == 0], 1e-5)
         reply = self.answer("/score", {"text_1": query, "text_2": texts})
         self.assertClose([d["score"] for d in reply["data"]], [1 / (1 + math.exp(-x)) for x in logits], 1e-4)
 
