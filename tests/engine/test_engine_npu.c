@@ -6,7 +6,7 @@
  */
 #include "engine_util.h"
 
-#include "../sim/simlib.h"
+#include "npu_util.h"
 
 #include "base/thread.h"
 
@@ -33,19 +33,6 @@ static bool close_to(const float *a, size_t i) /* unit vectors: the dot product 
     for (int k = 0; k < DIM; k++)
         dot += (double)a[k] * reference[i % N][k];
     return dot >= 0.9999;
-}
-
-static rkf_runtime *open_sim(const char *platform)
-{
-    rkf_error err;
-    rkf_runtime_options o = RKF_RUNTIME_OPTIONS_INIT;
-    rkf_runtime *rt = NULL;
-    o.platform = platform;
-    o.device = "sim";
-    o.npu_runtime = SIM_LIBRARY;
-    o.threads = 2;
-    assert_ok(rkf_runtime_open(&o, &rt, &err));
-    return rt;
 }
 
 static rkf_status run_one(rkf_model *m, size_t i, int64_t timeout_us, uint32_t *cores, rkf_error *err)
@@ -89,13 +76,6 @@ static int setup(void **state)
     rkf_model_close(m);
     rkf_runtime_close(rt);
     return 0;
-}
-
-static void nothing_is_left(void)
-{
-    struct rknnsim_counters c = sim_counters();
-    assert_int_equal(c.contexts + c.matmul_contexts + c.memories + c.weights + c.outputs_held, 0);
-    assert_int_equal(c.mem_leaked + c.mem_overruns + c.bad_handles + c.misuse + c.would_abort, 0);
 }
 
 static void every_mask_runs_on_its_cores_only(void **state)
