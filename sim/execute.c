@@ -108,6 +108,7 @@ int rknn_inputs_set(rknn_context ctx, uint32_t n, struct sim_input inputs[])
         return SIM_BAD_CONTEXT;
     struct graph *g = c->impl;
     const struct model *m = g->model;
+    g->fresh = false;
     if (inputs == NULL || n != m->n_inputs)
         r = SIM_BAD_PARAM;
     for (uint32_t i = 0; r == SIM_OK && i < n; i++)
@@ -259,6 +260,7 @@ static int execute(struct context *c)
         if (r == SIM_OK)
             copy_out(g, pinned);
     }
+    g->fresh = r == SIM_OK;
     sim_lock();
     c->run_us = (sim_now_ns() - begin) / 1000;
     for (int i = 0; i < 2 * MODEL_MAX_IO; i++)
@@ -379,6 +381,9 @@ int rknn_outputs_get(rknn_context ctx, uint32_t n, struct sim_output outputs[], 
     if (c == NULL)
         return SIM_BAD_CONTEXT;
     struct graph *g = c->impl;
+    sim_lock();
+    sim.counters.stale_reads += !g->fresh;
+    sim_unlock();
     if (outputs == NULL || n != g->model->n_outputs)
         r = SIM_BAD_PARAM;
     for (uint32_t i = 0; r == SIM_OK && i < n; i++)

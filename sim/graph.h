@@ -16,6 +16,7 @@ struct graph {
     uint8_t **data;                 /* [n_tensors] into values or the weights */
     uint8_t *results[MODEL_MAX_IO]; /* outputs of the last run that succeeded: failed ones leave them as they were */
     bool input_set[MODEL_MAX_IO];
+    bool fresh; /* results are those of the inputs that were set last */
     struct graph_io io_in[MODEL_MAX_IO], io_out[MODEL_MAX_IO];
     uint32_t held; /* locked: buffers given out by rknn_outputs_get */
     /* a run that does not block; locked */

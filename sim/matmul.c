@@ -357,6 +357,16 @@ struct run {
     struct memory *memory[3];
 };
 
+/* Locked. The documented contract: memory that both the CPU and the device use is synced in between. What is in normal
+ * layout was copied when it was set. */
+static void check_synced(const struct matmul *m, struct memory **io)
+{
+    bool ok = m->info.AC_layout != SIM_NATIVE || (io[0]->synced && !io[2]->unread);
+    ok &= m->info.B_layout != SIM_NATIVE || io[1]->synced || (io[1]->block && io[1]->block->synced);
+    sim.counters.unsynced += !ok;
+    io[0]->synced = false;
+}
+
 /* Locked. Pins the memories; false if one is missing. */
 static bool collect(const struct matmul *m, struct run *r)
 {
@@ -368,6 +378,7 @@ static bool collect(const struct matmul *m, struct run *r)
         if (r->memory[i] == NULL)
             return false;
     }
+    check_synced(m, r->memory);
     p->a = m->info.AC_layout == SIM_NATIVE ? r->memory[0]->data : m->io[0].copy;
     p->b = m->info.B_layout == SIM_NATIVE ? r->memory[1]->data : m->io[1].copy;
     p->c = r->memory[2]->data;
@@ -411,6 +422,7 @@ int rknn_matmul_run(rknn_context ctx)
             memset(p->c, 0xff, p->c_bytes);
         sim_lock();
         c->run_us = (sim_now_ns() - begin) / 1000;
+        run.memory[2]->unread = r == SIM_OK;
         sim_unlock();
     }
     sim_lock();

@@ -211,6 +211,16 @@ int rknn_destroy_mem(rknn_context ctx, struct sim_tensor_mem *mem)
     return r;
 }
 
+static void memory_sync(struct memory *m, int mode)
+{
+    if (mode & SIM_TO_DEVICE)
+        m->synced = true;
+    if (mode & SIM_TO_DEVICE && m->block)
+        m->block->synced = true;
+    if (mode & SIM_FROM_DEVICE)
+        m->unread = false;
+}
+
 int rknn_mem_sync(rknn_context ctx, struct sim_tensor_mem *mem, int mode)
 {
     struct context *c = context_hold(ctx, -1);
@@ -220,6 +230,8 @@ int rknn_mem_sync(rknn_context ctx, struct sim_tensor_mem *mem, int mode)
     int r = memory_find(mem) ? SIM_OK : SIM_BAD_PARAM;
     if (r == SIM_OK && (mode < SIM_TO_DEVICE || mode > (SIM_TO_DEVICE | SIM_FROM_DEVICE)))
         r = sim_misuse(SIM_BAD_PARAM, "rknn_mem_sync: mode %d", mode);
+    if (r == SIM_OK)
+        memory_sync(memory_find(mem), mode);
     sim_unlock();
     context_drop(c);
     return r;

@@ -177,6 +177,7 @@ int npu_run(const struct work *w, uint32_t *cores)
     sim_lock();
     uint32_t n = sim.config.platform->cores;
     bool old = driver_is_old();
+    sim.counters.auto_jobs += j.cores == SIM_MASK_AUTO && sim.config.platform->core_masks;
     if (j.cores == SIM_MASK_AUTO)
         j.cores = 1u << (old ? 0 : least_loaded(n));
     *cores = j.cores;

@@ -43,6 +43,9 @@ struct rknnsim_counters {
     uint64_t bad_handles;               /* calls with a context or memory that does not exist */
     uint64_t misuse;                    /* other calls that the documented contract forbids */
     uint64_t concurrent_calls;          /* calls that met another one on the same context */
+    uint64_t auto_jobs;                 /* jobs under mask 0 on a platform that has core masks */
+    uint64_t stale_reads;               /* rknn_outputs_get without a run that succeeded since the inputs were set */
+    uint64_t unsynced;                  /* products in native layouts whose memories rknn_mem_sync was not called for */
     uint64_t would_abort;               /* calls on which the vendor's library ends the process */
     uint64_t threads;                   /* live: threads of runs that were started without waiting */
 };

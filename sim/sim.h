@@ -126,6 +126,7 @@ struct block { /* the bytes, shared by the memories made from its fd */
     uint64_t size; /* bytes */
     int32_t fd;    /* a number that rknn_create_mem_from_fd understands, no real descriptor */
     uint32_t refs, domain;
+    bool synced; /* to the device, at least once */
 };
 struct memory {
     struct sim_tensor_mem pub; /* first: what the caller holds */
@@ -134,6 +135,8 @@ struct memory {
     struct block *block; /* NULL: the caller's own memory */
     uint8_t *data;       /* virt_addr + offset */
     uint32_t size, pins; /* pins: runs in flight that use it */
+    bool synced;         /* to the device since a run last read it */
+    bool unread;         /* written by a run, not synced from the device since */
 };
 struct memory *memory_find(const struct sim_tensor_mem *mem); /* locked; NULL: not alive */
 struct memory *memory_pin(uint64_t id); /* locked; keeps it alive until memory_unpin; NULL: not alive */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 struct sim sim = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -195,6 +196,33 @@ void context_free(struct context *c)
     else
         graph_free(c->impl);
     free(c);
+}
+
+/* ---- the end of the process */
+
+/* RKNNSIM_STRICT=1: whoever left something behind, or broke the contract, ends with status 97 and a line that says so.
+ * For tests of whole programs. */
+__attribute__((destructor)) static void strict_end(void)
+{
+    const struct rknnsim_counters *c = &sim.counters;
+    const char *strict = getenv("RKNNSIM_STRICT");
+    uint64_t alive = c->contexts + c->matmul_contexts + c->memories + c->weights + c->outputs_held + c->threads;
+    uint64_t broken = c->mem_leaked + c->mem_overruns + c->bad_handles + c->misuse + c->would_abort + c->auto_jobs +
+                      c->stale_reads + c->unsynced;
+    if (strict == NULL || strcmp(strict, "1") != 0 || alive + broken == 0)
+        return;
+    fprintf(
+        stderr,
+        "RKNNSIM_STRICT: alive: %llu contexts, %llu of products, %llu memories, %llu weights, %llu outputs; broken: "
+        "%llu leaked, %llu overrun, %llu bad handles, %llu misused, %llu would abort, %llu without a core, %llu stale "
+        "reads, %llu unsynced\n",
+        (unsigned long long)c->contexts, (unsigned long long)c->matmul_contexts, (unsigned long long)c->memories,
+        (unsigned long long)c->weights, (unsigned long long)c->outputs_held, (unsigned long long)c->mem_leaked,
+        (unsigned long long)c->mem_overruns, (unsigned long long)c->bad_handles, (unsigned long long)c->misuse,
+        (unsigned long long)c->would_abort, (unsigned long long)c->auto_jobs, (unsigned long long)c->stale_reads,
+        (unsigned long long)c->unsynced);
+    fflush(NULL);
+    _exit(97);
 }
 
 /* ---- counters and trace */

@@ -61,6 +61,10 @@ static inline void bed_end(struct bed *b)
 {
     bed_close(b);
     sim_end();
+    struct rknnsim_counters c = sim_counters();
+    assert_int_equal(c.auto_jobs, 0); /* nothing ran where nobody asked for it */
+    assert_int_equal(c.stale_reads, 0);
+    assert_int_equal(c.unsynced, 0);
 }
 
 static inline void lane_open(struct exec *x, const struct bed *b, uint8_t cores, int threads)

@@ -33,6 +33,9 @@ static inline void nothing_is_left(void)
     assert_int_equal(c.misuse, 0);
     assert_int_equal(c.concurrent_calls, 0);
     assert_int_equal(c.would_abort, 0);
+    assert_int_equal(c.auto_jobs, 0);   /* no job ran without a core mask where there are masks */
+    assert_int_equal(c.stale_reads, 0); /* outputs of failed runs are never looked at */
+    assert_int_equal(c.unsynced, 0);
 }
 
 #endif

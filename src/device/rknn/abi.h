@@ -54,7 +54,7 @@ enum abi_type {
 
 enum abi_matmul { ABI_MATMUL_F16_F16_F32 = 1, ABI_MATMUL_I8_I8_I32 = 2 };
 enum abi_layout { ABI_LAYOUT_NORMAL = 0, ABI_LAYOUT_NATIVE = 1 };
-enum abi_sync { ABI_SYNC_TO_DEVICE = 1 };
+enum abi_sync { ABI_SYNC_TO_DEVICE = 1, ABI_SYNC_FROM_DEVICE = 2 };
 
 typedef uint64_t abi_context;
 

@@ -407,11 +407,23 @@ static int slot_bind(struct slot *s)
     return weights_bind(c->d, c->ctx, &c->io.B, s->block, s->n0, c->shape.n, &c->bound);
 }
 
+/* The memory is cached: the CPU's writes of A go to the device before, C comes from it afterwards. B was written once.
+ */
 static int try_run(void *arg)
 {
     struct slot *s = arg;
+    struct abi_calls *call = &s->c->d->lib.call;
     int64_t begin = time_now_ns();
-    int rc = s->c->d->lib.call.rknn_matmul_run(s->c->ctx);
+    s->step = "rknn_mem_sync of A";
+    int rc = call->rknn_mem_sync(s->c->ctx, s->a, ABI_SYNC_TO_DEVICE);
+    if (rc)
+        return rc;
+    s->step = "rknn_matmul_run";
+    rc = call->rknn_matmul_run(s->c->ctx);
+    if (rc)
+        return rc;
+    s->step = "rknn_mem_sync of C";
+    rc = call->rknn_mem_sync(s->c->ctx, s->cc, ABI_SYNC_FROM_DEVICE);
     s->took_ns = time_now_ns() - begin;
     return rc;
 }
@@ -424,10 +436,8 @@ static void slot_run(struct call *call)
     s->blame = false;
     s->began_ns = time_now_ns();
     s->result = slot_bind(s);
-    if (s->result == ABI_OK) {
-        s->step = "rknn_matmul_run";
+    if (s->result == ABI_OK)
         s->result = health_run(c->d, &c->d->core[c->core], (uint8_t)(1u << c->core), try_run, s, &s->blame);
-    }
     if (keep)
         call_drop(keep);
     context_drop(c);

@@ -69,7 +69,11 @@ static bool is_right(const struct trial *t, uint32_t n0, uint32_t n)
 static int try_run(void *arg)
 {
     struct trial *t = arg;
-    return t->d->lib.call.rknn_matmul_run(t->ctx);
+    struct abi_calls *call = &t->d->lib.call;
+    int rc = call->rknn_mem_sync(t->ctx, t->a, ABI_SYNC_TO_DEVICE);
+    if (!rc)
+        rc = call->rknn_matmul_run(t->ctx);
+    return rc ? rc : call->rknn_mem_sync(t->ctx, t->c, ABI_SYNC_FROM_DEVICE);
 }
 
 static enum verdict product(struct trial *t, struct abi_tensor_mem *b, uint32_t n0, uint32_t n)
@@ -79,6 +83,8 @@ static enum verdict product(struct trial *t, struct abi_tensor_mem *b, uint32_t 
         call->rknn_matmul_set_io_mem(t->ctx, t->c, &t->io.C) || call->rknn_matmul_set_io_mem(t->ctx, b, &t->io.B))
         return REFUSED;
     memset((char *)t->c->virt_addr + t->c->offset, 0x77, t->io.C.size);
+    if (call->rknn_mem_sync(t->ctx, t->c, ABI_SYNC_TO_DEVICE)) /* or the cache writes that over the result later */
+        return REFUSED;
     t->result = health_run(t->d, &t->d->core[t->core], (uint8_t)(1u << t->core), try_run, t, &t->blame);
     return t->result ? FAILED : is_right(t, n0, n) ? RIGHT : WRONG;
 }
@@ -121,7 +127,10 @@ static int trial_open(struct trial *t, uint32_t n)
     if (!t->a || !t->c)
         return ABI_NO_MEMORY;
     fill(t);
-    return ABI_OK;
+    pthread_mutex_lock(&t->d->home_mutex);
+    rc = call->rknn_mem_sync(t->h->ctx, t->b, ABI_SYNC_TO_DEVICE);
+    pthread_mutex_unlock(&t->d->home_mutex);
+    return rc;
 }
 
 static enum verdict try_import(struct trial *t, abi_context owner, uint32_t n0, uint32_t n)
@@ -140,6 +149,10 @@ static enum verdict try_copy(struct trial *t)
     struct abi_tensor_mem *m = t->d->lib.call.rknn_create_mem(t->ctx, t->io.B.size);
     if (m)
         memcpy((char *)m->virt_addr + m->offset, (const char *)t->b->virt_addr + t->b->offset, t->io.B.size);
+    if (m && t->d->lib.call.rknn_mem_sync(t->ctx, m, ABI_SYNC_TO_DEVICE)) {
+        trial_detach(t, t->ctx, m);
+        return REFUSED;
+    }
     enum verdict v = product(t, m, 0, t->n);
     trial_detach(t, t->ctx, m);
     return v;
