@@ -60,10 +60,13 @@ int cpu_count_usable(const char *root)
 }
 
 /* ---- teams
- * `generation` counts runs and is the futex word the workers sleep on; `left` counts workers still in the current run
- * and is the word the caller sleeps on. */
+ * `generation` counts runs and is the futex word the workers sleep on. `gate` counts the workers inside a run that may
+ * do without some of them, and is SHUT as soon as nothing is left to take: on a busy machine a worker that the kernel
+ * has not woken yet must not hold up those that have done its work. `left` counts the workers that a run of all still
+ * waits for. The caller sleeps on `gate` and `left`. */
 
 enum { SPIN_NS = 100 * 1000 }; /* the gap between two layers is far below, an idle server's far above */
+#define SHUT 0x80000000u
 
 struct worker {
     struct team *team;
@@ -74,9 +77,13 @@ struct worker {
 struct team {
     int n;
     _Atomic uint32_t generation;
+    _Atomic uint32_t gate;
     _Atomic uint32_t left;
     _Atomic uint32_t sleeping; /* workers in futex_wait or about to be */
     atomic_bool stop;
+    /* the run that the gate guards */
+    uint32_t run; /* its generation */
+    bool all;     /* every worker must take part, once */
     void (*fn)(void *arg, int thread);
     void *arg;
     struct worker workers[]; /* [n - 1] */
@@ -115,11 +122,29 @@ static bool spin_change(_Atomic uint32_t *word, uint32_t seen)
     return false;
 }
 
+static bool gate_enter(struct team *t)
+{
+    uint32_t inside = atomic_load_explicit(&t->gate, memory_order_relaxed);
+    do
+        if (inside & SHUT)
+            return false;
+    while (!atomic_compare_exchange_weak_explicit(&t->gate, &inside, inside + 1, memory_order_acquire,
+                                                  memory_order_relaxed));
+    return true;
+}
+
+/* Counts down; wakes the caller who sleeps on the word if this was the last. */
+static void count_down(_Atomic uint32_t *word, uint32_t last)
+{
+    if (atomic_fetch_sub_explicit(word, 1, memory_order_acq_rel) == last)
+        futex_wake(word, 1);
+}
+
 static void *worker_main(void *arg)
 {
     struct worker *w = arg;
     struct team *t = w->team;
-    uint32_t seen = 0;
+    uint32_t seen = 0, done = 0;
     for (;;) {
         if (!spin_change(&t->generation, seen)) {
             atomic_fetch_add(&t->sleeping, 1);
@@ -130,9 +155,15 @@ static void *worker_main(void *arg)
         seen = atomic_load_explicit(&t->generation, memory_order_acquire);
         if (atomic_load(&t->stop))
             return NULL;
-        t->fn(t->arg, w->index);
-        if (atomic_fetch_sub_explicit(&t->left, 1, memory_order_acq_rel) == 1)
-            futex_wake(&t->left, 1);
+        if (!gate_enter(t))
+            continue;         /* too late */
+        if (done != t->run) { /* the gate may be a later run's than the one seen, or still that of the run just done */
+            done = t->run;
+            t->fn(t->arg, w->index);
+            if (t->all)
+                count_down(&t->left, 1);
+        }
+        count_down(&t->gate, SHUT + 1);
     }
 }
 
@@ -163,6 +194,7 @@ rkf_status team_create(int n, const int *cpus, struct team **out, rkf_error *err
     if (!t)
         return rkf_fail_memory(err, sizeof *t, "a thread team");
     t->n = 1;
+    t->gate = SHUT;
     for (int i = 1; i < n; i++) {
         rkf_status rc = start_worker(t, i, cpus, err);
         if (rc) {
@@ -192,22 +224,36 @@ int team_size(const struct team *t)
     return t ? t->n : 1;
 }
 
-void team_run(struct team *t, void (*fn)(void *arg, int thread), void *arg)
+static void wait_until(_Atomic uint32_t *word, uint32_t done)
 {
-    if (!t || t->n == 1) {
-        fn(arg, 0);
-        return;
-    }
+    for (uint32_t seen; (seen = atomic_load_explicit(word, memory_order_acquire)) != done;)
+        if (!spin_change(word, seen))
+            futex_wait(word, seen);
+}
+
+static void run(struct team *t, bool all, void (*fn)(void *arg, int thread), void *arg)
+{
     t->fn = fn;
     t->arg = arg;
-    atomic_store_explicit(&t->left, (uint32_t)t->n - 1, memory_order_relaxed);
-    atomic_fetch_add(&t->generation, 1); /* publishes fn, arg and left */
+    t->all = all;
+    t->run = atomic_load_explicit(&t->generation, memory_order_relaxed) + 1;
+    atomic_store_explicit(&t->left, all ? (uint32_t)t->n - 1 : 0, memory_order_relaxed);
+    atomic_store_explicit(&t->gate, 0, memory_order_release); /* publishes all of the above */
+    atomic_fetch_add(&t->generation, 1);
     if (atomic_load(&t->sleeping))
         futex_wake(&t->generation, t->n);
     fn(arg, 0);
-    for (uint32_t left; (left = atomic_load_explicit(&t->left, memory_order_acquire));)
-        if (!spin_change(&t->left, left))
-            futex_wait(&t->left, left);
+    wait_until(&t->left, 0);
+    atomic_fetch_or_explicit(&t->gate, SHUT, memory_order_acq_rel);
+    wait_until(&t->gate, SHUT);
+}
+
+void team_run(struct team *t, void (*fn)(void *arg, int thread), void *arg)
+{
+    if (!t || t->n == 1)
+        fn(arg, 0);
+    else
+        run(t, true, fn, arg);
 }
 
 struct team_for_job {
@@ -242,5 +288,5 @@ void team_for(struct team *t, uint32_t n, uint32_t grain,
         return;
     }
     struct team_for_job job = { fn, arg, n, grain, 0 };
-    team_run(t, team_for_thread, &job);
+    run(t, false, team_for_thread, &job);
 }

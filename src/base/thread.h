@@ -25,7 +25,8 @@ void team_destroy(struct team *team); /* NULL is fine */
 int team_size(const struct team *team);
 /* Runs fn(arg, thread) for thread = 0 .. n-1 at once; returns when all are done. */
 void team_run(struct team *team, void (*fn)(void *arg, int thread), void *arg);
-/* Cuts 0..n into pieces of `grain` that threads take as they get free: fn(arg, begin, end, thread). */
+/* Cuts 0..n into pieces of `grain` that threads take as they get free: fn(arg, begin, end, thread). A thread that comes
+ * after the last piece is taken is not waited for: to be preferred to team_run wherever the threads share the work. */
 void team_for(struct team *team, uint32_t n, uint32_t grain,
               void (*fn)(void *arg, uint32_t begin, uint32_t end, int thread), void *arg);
 

@@ -99,6 +99,32 @@ static void every_index_is_taken_once(void **state)
     }
 }
 
+/* Runs of all and shared ranges in turn, so short that workers come late to many of them: whoever comes to the next run
+ * instead still takes part in it once. */
+static void late_threads_join_the_next_run_once(void **state)
+{
+    (void)state;
+    struct team *team = NULL;
+    rkf_error err;
+    assert_ok(team_create(4, NULL, &team, &err));
+    struct counts c = { 0 };
+    uint8_t taken[8] = { 0 };
+    struct cover cover = { taken, 8, 1, 4, 0 };
+    for (int round = 1; round <= 2000; round++) {
+        for (int i = 0; i < round % 4; i++)
+            team_for(team, cover.n, cover.grain, take, &cover);
+        team_run(team, count_runs, &c);
+        for (int t = 0; t < 4; t++)
+            assert_int_equal(c.runs[t], round);
+        if (round % 100 == 0)
+            nap_us(500);
+    }
+    assert_int_equal(cover.wrong, 0);
+    for (size_t k = 0; k < sizeof taken; k++)
+        assert_int_equal(taken[k], 500 * 6 % 256);
+    team_destroy(team);
+}
+
 static void take_one(void *arg, uint32_t begin, uint32_t end, int thread)
 {
     (void)thread;
@@ -247,6 +273,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_thread_runs_once_per_run),
         cmocka_unit_test(every_index_is_taken_once),
+        cmocka_unit_test(late_threads_join_the_next_run_once),
         cmocka_unit_test(the_largest_range),
         cmocka_unit_test(teams_do_not_meet),
         cmocka_unit_test(made_and_ended_many_times),

@@ -353,23 +353,24 @@ struct apply_job {
     const struct product *first, *second; /* second: of a pair, else NULL */
     struct thread_area *areas;            // [threads]
     uint32_t threads, rows, block;
+    uint32_t pieces; /* of at most a block of rows, as many for each thread, all of one height */
 };
 
-/* This thread's share of n things. */
-static void share(uint32_t n, uint32_t threads, uint32_t thread, uint32_t *begin, uint32_t *end)
+/* Share i of n things. */
+static void share(uint32_t n, uint32_t shares, uint32_t i, uint32_t *begin, uint32_t *end)
 {
-    *begin = (uint32_t)((uint64_t)n * thread / threads);
-    *end = (uint32_t)((uint64_t)n * (thread + 1) / threads);
+    *begin = (uint32_t)((uint64_t)n * i / shares);
+    *end = (uint32_t)((uint64_t)n * (i + 1) / shares);
 }
 
-static void apply_by_rows(void *arg, int thread)
+static void apply_by_rows(void *arg, uint32_t piece, uint32_t end_piece, int thread)
 {
     const struct apply_job *j = arg;
     const struct thread_area *area = &j->areas[thread];
-    uint32_t begin, end;
-    share(j->rows, j->threads, (uint32_t)thread, &begin, &end);
-    for (uint32_t r = begin; r < end; r += j->block) {
-        uint32_t n = end - r < j->block ? end - r : j->block;
+    for (; piece < end_piece; piece++) {
+        uint32_t r, end;
+        share(j->rows, j->pieces, piece, &r, &end);
+        uint32_t n = end - r;
         struct product p = product_at(j->first, r);
         if (j->second) {
             p.dest = p.y = view_make(area->middle, DTYPE_F32, n, p.y.cols);
@@ -382,11 +383,12 @@ static void apply_by_rows(void *arg, int thread)
     }
 }
 
-static void apply_by_panels(void *arg, int thread)
+static void apply_by_panels(void *arg, uint32_t piece, uint32_t end_piece, int thread)
 {
     const struct apply_job *j = arg;
-    uint32_t begin, end;
-    share(j->first->panels, j->threads, (uint32_t)thread, &begin, &end);
+    uint32_t begin, end, unused;
+    share(j->first->panels, j->threads, piece, &begin, &unused);
+    share(j->first->panels, j->threads, end_piece - 1, &unused, &end);
     for (uint32_t r = 0; r < j->rows; r += j->block) {
         struct product p = product_at(j->first, r);
         run_block(&p, &j->areas[thread], j->rows - r < j->block ? j->rows - r : j->block, begin, end);
@@ -404,6 +406,8 @@ static rkf_status areas_alloc(struct exec *x, struct apply_job *j, rkf_error *er
     if (a)
         quant = (j->block * sizeof(struct row_quant) + 63) / 64 * 64;
     size_t each = a + quant + (middle + 63) / 64 * 64;
+    uint32_t round = j->threads * j->block;
+    j->pieces = (j->rows + round - 1) / round * j->threads;
     struct thread_area *areas = arena_array(&x->scratch, j->threads, sizeof *areas);
     uint8_t *memory = areas ? arena_array(&x->scratch, j->threads, each) : NULL;
     if (!memory)
@@ -432,10 +436,10 @@ static rkf_status cpu_apply(struct exec *x, const struct linear *l, struct view 
     if (rc)
         return rc;
     if (few_rows(&j)) {
-        team_run(x->team, apply_by_panels, &j);
+        team_for(x->team, j.threads, 1, apply_by_panels, &j);
         run_norm(&p, in.rows);
     } else {
-        team_run(x->team, apply_by_rows, &j);
+        team_for(x->team, j.pieces, 1, apply_by_rows, &j);
     }
     arena_release(&x->scratch, mark);
     x->cores_used |= x->cores;
@@ -470,12 +474,12 @@ static rkf_status cpu_apply_pair(struct exec *x, const struct linear *first, con
     if (rc)
         goto done;
     if (few_rows(&j)) {
-        team_run(x->team, apply_by_panels, &j);
+        team_for(x->team, j.threads, 1, apply_by_panels, &j);
         j.first = &q;
-        team_run(x->team, apply_by_panels, &j);
+        team_for(x->team, j.threads, 1, apply_by_panels, &j);
         run_norm(&q, in.rows);
     } else {
-        team_run(x->team, apply_by_rows, &j);
+        team_for(x->team, j.pieces, 1, apply_by_rows, &j);
     }
     x->cores_used |= x->cores;
 done:
