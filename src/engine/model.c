@@ -101,6 +101,15 @@ static rkf_status admit(struct rkf_model *m, rkf_error *err)
     return RKF_OK;
 }
 
+/* Drivers that cannot use all cores: said when a model may use more than core 0. */
+static void warn_old_driver(rkf_runtime *rt, const struct rkf_model *m)
+{
+    char words[512];
+    if (m->pool == &rt->pool[POOL_NPU] && !strcmp(m->pool->device->name, "rknn") && (m->mask.cores & ~1) &&
+        npu_old_driver(&rt->facts, words, sizeof words))
+        log_line(&rt->log, RKF_LOG_WARN, "model %s: %s", m->name, words);
+}
+
 static void readmit(rkf_runtime *rt, struct pool *p) /* a model has gone: the others may grow back */
 {
     struct place_claim claims[64];
@@ -375,6 +384,7 @@ rkf_status rkf_model_open(rkf_runtime *rt, const rkf_model_options *options, rkf
         return rc;
     }
     warn_masks(rt, m);
+    warn_old_driver(rt, m);
     *out = m;
     return RKF_OK;
 }

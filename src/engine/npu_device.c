@@ -49,8 +49,9 @@ static const char *would_use(rkf_runtime *rt, const char *wish, bool found)
     if (wish && strcmp(wish, "auto") != 0)
         return wish;
     const struct npu_facts *f = &rt->facts;
+    char words[512];
     bool here = f->platform && f->platform->id != PLATFORM_CPU && f->platform->id == rt->platform->id;
-    return here && f->driver == NPU_DRIVER_RKNPU && f->node_accessible && found ? "rknn" : "cpu";
+    return here && !npu_problem(f, words, sizeof words) && found ? "rknn" : "cpu";
 }
 
 rkf_status npu_device_describe(rkf_runtime *rt, const char *wish, bool required, struct buf *b, rkf_error *err)
@@ -65,8 +66,12 @@ rkf_status npu_device_describe(rkf_runtime *rt, const char *wish, bool required,
         return rc;
     }
     const char *device = would_use(rt, wish, strstr(library.p, "\"found\":true") != NULL);
+    char words[512] = "";
     if (required && !strcmp(device, "cpu"))
-        rc = rkf_fail(err, RKF_UNAVAILABLE, "this machine has no NPU that can be used");
+        rc = rkf_fail(err, RKF_UNAVAILABLE, "this machine has no NPU that can be used: %s",
+                      npu_problem(&rt->facts, words, sizeof words) ? words
+                      : rt->facts.platform != rt->platform         ? "its platform is not the one that was named"
+                                                           : "librknnrt.so was not found; rkformer devices says more");
     buf_puts(b, "{\"platform\":");
     json_put_str(b, rt->platform->name, strlen(rt->platform->name));
     buf_printf(b, ",\"virtual\":%s,\"device\":", strcmp(device, "rknn") != 0 ? "true" : "false");

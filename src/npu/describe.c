@@ -118,13 +118,8 @@ static void put_advice_line(struct buf *b, const char *words)
 static void put_hints(struct buf *b, const struct npu_facts *f, const struct npu_telemetry *t)
 {
     char words[512];
-    if (f->driver == NPU_DRIVER_RKNPU && !f->multi_core_ok && f->platform->cores > 1) {
-        snprintf(words, sizeof words,
-                 "the rknpu driver %s is older than 0.9.6: jobs on cores other than 0 fail with \"failed to submit\"; "
-                 "update the kernel, or use core mask 0",
-                 f->driver_version);
+    if (npu_old_driver(f, words, sizeof words))
         put_advice_line(b, words);
-    }
     if (f->driver == NPU_DRIVER_RKNPU && !f->debugfs_readable)
         put_advice_line(b, "the load per core cannot be read: /sys/kernel/debug/rknpu needs root or the capability "
                            "CAP_DAC_READ_SEARCH (sudo setcap cap_dac_read_search+ep on the command)");

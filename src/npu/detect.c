@@ -247,3 +247,15 @@ bool npu_problem(const struct npu_facts *f, char *words, size_t cap)
         return false;
     return true;
 }
+
+bool npu_old_driver(const struct npu_facts *f, char *words, size_t cap)
+{
+    if (f->driver != NPU_DRIVER_RKNPU || f->multi_core_ok || f->platform->cores < 2)
+        return false;
+    snprintf(
+        words, cap,
+        "the rknpu driver %s is older than 0.9.6: jobs on cores other than 0 fail with \"failed to submit\"; update "
+        "the kernel, or use core mask 0",
+        f->driver_version);
+    return true;
+}

@@ -71,6 +71,9 @@ void npu_detect(const char *root, struct npu_facts *out);
 /* Why the vendor's runtime cannot use what is there, and what to do, in words; false if nothing stands in the way. */
 bool npu_problem(const struct npu_facts *facts, char *words, size_t cap);
 
+/* What an old driver does to cores 1 and 2, in words; false: the driver is new enough, or there is one core. */
+bool npu_old_driver(const struct npu_facts *facts, char *words, size_t cap);
+
 /* ---- telemetry; every field has its "unknown" */
 struct npu_core_load {
     int8_t percent; /* -1 unknown */

@@ -184,13 +184,16 @@ static rkf_status fail_init(struct graph_file *f, int result, rkf_error *err)
 {
     const char *runtime = f->body->d->lib.version, *toolkit = f->info->header.toolkit;
     char name[64];
-    bool older = version_number(runtime) && version_number(runtime) < version_number(toolkit);
+    const char *hint = !version_number(runtime) && result == ABI_FAIL ? "; is the runtime as new as the toolkit?"
+                       : version_number(runtime) && version_number(runtime) < version_number(toolkit)
+                           ? "; install a runtime as new as the toolkit"
+                           : "";
     if (result == ABI_NO_MEMORY)
         return rkf_fail(err, RKF_NO_MEMORY, "out of NPU memory: rknn_init cannot load %s", f->name);
     return rkf_fail(err, result == ABI_DEVICE_UNAVAILABLE || result == ABI_TIMEOUT ? RKF_DEVICE : RKF_UNSUPPORTED,
                     "the NPU's runtime%s%s refuses %s, made by toolkit %s: %s%s", runtime[0] ? " " : "", runtime,
                     f->name, toolkit[0] ? toolkit : "of unknown version", abi_result_name(result, name, sizeof name),
-                    older ? "; install a runtime as new as the toolkit" : "");
+                    hint);
 }
 
 static void load_work(struct task *t)
