@@ -27,6 +27,7 @@
     X(inspect)                                                                                                         \
     X(bench)                                                                                                           \
     X(serve)                                                                                                           \
+    X(pull)                                                                                                            \
     X(env)                                                                                                             \
     X(help)                                                                                                            \
     X(completion)

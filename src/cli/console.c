@@ -94,6 +94,14 @@ static const char *grouped(uint64_t n, char buf[32])
     return buf;
 }
 
+/* "[####....]  40%", and what stands at its end: "0:01:20 left" */
+static void draw_share(double part, char blocks[BAR_WIDTH + 1])
+{
+    memset(blocks, '.', BAR_WIDTH);
+    memset(blocks, '#', (size_t)(part * BAR_WIDTH));
+    blocks[BAR_WIDTH] = 0;
+}
+
 static int draw(char *line, size_t cap, uint64_t done, double part, double seconds)
 {
     char count[32], rate[32], blocks[BAR_WIDTH + 1];
@@ -101,29 +109,54 @@ static int draw(char *line, size_t cap, uint64_t done, double part, double secon
     grouped((uint64_t)((double)done / seconds), rate);
     if (part < 0)
         return snprintf(line, cap, "\r%s texts, %s/s\033[K", count, rate);
-    int filled = (int)(part * BAR_WIDTH);
-    memset(blocks, '.', BAR_WIDTH);
-    memset(blocks, '#', (size_t)filled);
-    blocks[BAR_WIDTH] = 0;
+    draw_share(part, blocks);
     long left = part > 0 ? (long)(seconds / part - seconds + 0.5) : 0;
     return snprintf(line, cap, "\r[%s] %3.0f%%  %s texts, %s/s, %ld:%02ld:%02ld left\033[K", blocks, part * 100, count,
                     rate, left / 3600, left / 60 % 60, left % 60);
 }
 
-void progress_show(uint64_t done, double part)
+static int draw_bytes(char *line, size_t cap, uint64_t done, uint64_t fresh, uint64_t total, double seconds)
 {
-    int64_t now = time_now_ns();
-    if (!bar.on || now - bar.started < SECOND || now - bar.last < REDRAW)
-        return;
-    char line[200];
-    if (part > 1)
-        part = 1;
-    int n = draw(line, sizeof line, done, part, (double)(now - bar.started) / SECOND);
+    char blocks[BAR_WIDTH + 1];
+    double part = (double)done / (double)total, rate = (double)fresh / seconds;
+    long left = rate > 1 ? (long)((double)(total - done) / rate + 0.5) : 0;
+    draw_share(part, blocks);
+    return snprintf(line, cap, "\r[%s] %3.0f%%  %.1f of %.1f MB, %.1f MB/s, %ld:%02ld:%02ld left\033[K", blocks,
+                    part * 100, (double)done / 1e6, (double)total / 1e6, rate / 1e6, left / 3600, left / 60 % 60,
+                    left % 60);
+}
+
+/* Nothing in the first second, then at most ten times a second. */
+static bool is_time(int64_t now)
+{
+    return bar.on && now - bar.started >= SECOND && now - bar.last >= REDRAW;
+}
+
+static void put_bar(const char *line, int n, int64_t now)
+{
     pthread_mutex_lock(&lock);
     put(line, (size_t)n);
     bar.drawn = true;
     pthread_mutex_unlock(&lock);
     bar.last = now;
+}
+
+void progress_show(uint64_t done, double part)
+{
+    char line[200];
+    int64_t now = time_now_ns();
+    if (is_time(now))
+        put_bar(line, draw(line, sizeof line, done, part > 1 ? 1 : part, (double)(now - bar.started) / SECOND), now);
+}
+
+void progress_show_bytes(uint64_t done, uint64_t fresh, uint64_t total)
+{
+    char line[200];
+    int64_t now = time_now_ns();
+    if (!total || !is_time(now))
+        return;
+    double seconds = (double)(now - bar.started) / SECOND;
+    put_bar(line, draw_bytes(line, sizeof line, done < total ? done : total, fresh, total, seconds), now);
 }
 
 void progress_clear(void)

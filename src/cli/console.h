@@ -19,6 +19,8 @@ void progress_start(bool wanted);
 bool progress_on(void);
 /* done: texts finished; part: share of the work from 0 to 1, negative if unknown. Draws at most ten times a second. */
 void progress_show(uint64_t done, double part);
+/* The same for bytes: done of total, of which fresh have come since progress_start. */
+void progress_show_bytes(uint64_t done, uint64_t fresh, uint64_t total);
 /* Takes the bar off the screen (before other output). */
 void progress_clear(void);
 

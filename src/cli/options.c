@@ -63,8 +63,8 @@ const struct option option_table[] = {
     /* model */
     { "model", 'm', OPTION_TEXT, TAKES_MODEL | FOR_INSPECT, AT(model.path), 0, 0, NULL, "MODEL",
       "a model directory, a .rknn file, or a hub id found in the Hugging Face cache" },
-    { "revision", 0, OPTION_TEXT, TAKES_MODEL, AT(model.revision), 0, 0, NULL, "REV", "revision of a hub id (main)" },
-    { "subfolder", 0, OPTION_TEXT, TAKES_MODEL, AT(model.subfolder), 0, 0, NULL, "DIR", "folder inside the model" },
+    { "revision", 0, OPTION_TEXT, TAKES_MODEL | FOR_PULL, AT(model.revision), 0, 0, NULL, "REV", "revision of a hub id (main)" },
+    { "subfolder", 0, OPTION_TEXT, TAKES_MODEL | FOR_PULL, AT(model.subfolder), 0, 0, NULL, "DIR", "folder inside the model" },
     { "file-name", 0, OPTION_TEXT, TAKES_MODEL, AT(model.file_name), 0, 0, NULL, "FILE",
       "the .rknn file of the model to use, relative to its directory" },
     { "dtype", 0, OPTION_TEXT, TAKES_MODEL, AT(model.dtype), 0, 0, NULL, "auto|f32|bf16|f16|int8",
@@ -162,6 +162,25 @@ const struct option option_table[] = {
       "requests in flight while throughput is measured (512)" },
     { "markdown", 0, OPTION_FLAG, FOR_HELP, AT(markdown), 0, 0, NULL, NULL, "all of it as Markdown: docs/cli.md" },
     { "json", 0, OPTION_FLAG, TAKES_JSON, AT(json), 0, 0, NULL, NULL, "one JSON document, for programs" },
+
+    /* pull */
+    { "platform", 'p', OPTION_TEXT, FOR_PULL, AT(runtime.platform), 0, 0, NULL,
+      "auto|rk3588|rk3576|rk3568|rk3566|rk3562|cpu", "whose .rknn files to fetch; cpu: none (detected)" },
+    { "token", 0, OPTION_TEXT, FOR_PULL, AT(token), 0, 0, NULL, "TOKEN",
+      "for private and gated models (HF_TOKEN, then the file HF_TOKEN_PATH or $HF_HOME/token); others can see it here" },
+    { "cache-dir", 0, OPTION_TEXT, FOR_PULL, AT(cache_dir), 0, 0, NULL, "DIR",
+      "the cache to fetch into (HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub)" },
+    { "local-dir", 0, OPTION_TEXT, FOR_PULL, AT(local_dir), 0, 0, NULL, "DIR",
+      "put plain files here instead of into the cache" },
+    { "include", 0, OPTION_LIST, FOR_PULL, AT(include), 0, 0, NULL, "GLOB,...",
+      "fetch the files that match, and only those" },
+    { "exclude", 0, OPTION_LIST, FOR_PULL, AT(exclude), 0, 0, NULL, "GLOB,...", "leave out the files that match" },
+    { "all", 0, OPTION_FLAG, FOR_PULL, AT(all), 0, 0, NULL, NULL, "every file, not only those that are needed" },
+    { "force", 0, OPTION_FLAG, FOR_PULL, AT(force), 0, 0, NULL, NULL, "fetch again what is there" },
+    { "dry-run", 0, OPTION_FLAG, FOR_PULL, AT(dry_run), 0, 0, NULL, NULL, "list what would be fetched, write nothing" },
+    { "retries", 0, OPTION_INT, FOR_PULL, AT(retries), 0, 100, NULL, "N",
+      "try so often again when the hub or the network fails (5)" },
+    { "quiet", 0, OPTION_FLAG, FOR_PULL, AT(quiet), 0, 0, NULL, NULL, "no progress and no remarks, only errors" },
 
     /* serve */
     { "model", 'm', OPTION_SETTING, FOR_SERVE, AT(settings), 0, 0, NULL, "[NAME=]MODEL[,KEY=VALUE...]",
@@ -639,6 +658,7 @@ rkf_status options_parse(const struct command *command, int argc, char **argv, s
         .max_line = 64 << 20,
         .bench_us = 3000000,
         .in_flight = 512,
+        .retries = 5,
     };
     if (command->takes & FOR_SERVE) /* requests are told at this level */
         o.runtime.log_level = RKF_LOG_INFO;
@@ -664,5 +684,7 @@ void options_free(struct options *o)
     mem_free(o->labels.p);
     mem_free(o->lengths.p);
     mem_free(o->settings.p);
+    mem_free(o->include.p);
+    mem_free(o->exclude.p);
     *o = (struct options){ .command = o->command };
 }

@@ -32,6 +32,7 @@ enum option_group {
     FOR_HELP = 1 << 18,
     FOR_INSPECT = 1 << 19,
     FOR_SERVE = 1 << 20,
+    FOR_PULL = 1 << 21,
 };
 
 enum option_kind {
@@ -103,6 +104,11 @@ struct options {
     const char *config;
     bool json_log, systemd;
     rkf_switch auto_truncate;
+
+    const char *token, *cache_dir, *local_dir;
+    struct str_list include, exclude; /* pull's patterns */
+    int32_t retries;
+    bool all, force, dry_run, quiet;
 
     bool help, version, markdown;
     char **texts; /* what is no option, in order */

@@ -98,7 +98,7 @@ static void test_not_found(void **state)
 {
     (void)state;
     rkf_error err;
-    assert_fails(locate("org/name", NULL, &err), RKF_NOT_FOUND, "huggingface-cli download org/name");
+    assert_fails(locate("org/name", NULL, &err), RKF_NOT_FOUND, "rkformer pull org/name fetches it");
     assert_fails(locate("./here", NULL, &err), RKF_NOT_FOUND, "no model directory ./here");
     assert_fails(locate("/a/b", NULL, &err), RKF_NOT_FOUND, "no model directory");
     assert_fails(locate("a/b/c", NULL, &err), RKF_NOT_FOUND, "no model directory");
