@@ -553,6 +553,7 @@ static rkf_status start_watcher(struct http *h, size_t n_fds, rkf_error *err)
         errno = rc;
         return rkf_fail_errno(err, RKF_IO, "cannot start the watcher thread");
     }
+    pthread_setname_np(h->watcher, "server-watcher");
     h->watching = true;
     return RKF_OK;
 }

@@ -51,6 +51,7 @@ rkf_status workers_create(int threads, struct workers **out, rkf_error *err)
             errno = rc;
             return rkf_fail_errno(err, RKF_IO, "cannot start a worker thread");
         }
+        pthread_setname_np(p->threads[p->n], "server-worker");
     }
     *out = p;
     return RKF_OK;
