@@ -16,7 +16,10 @@ add_custom_command(OUTPUT ${rkf_archive}
   DEPENDS rkformer_static VERBATIM)
 add_custom_target(rkformer_archive ALL DEPENDS ${rkf_archive})
 
-add_custom_target(product DEPENDS rkformer rkformer_archive rkformer_cli rknnrt-sim) # what is installed
+add_custom_target(product DEPENDS rkformer rkformer_archive rknnrt-sim) # what is installed
+if(RKF_COMMAND)
+  add_dependencies(product rkformer_cli)
+endif()
 
 file(RELATIVE_PATH rkf_pc_up /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 file(RELATIVE_PATH rkf_config_up /${rkf_cmake_dir} /)

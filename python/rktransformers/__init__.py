@@ -6,6 +6,8 @@ from __future__ import annotations
 import importlib
 from typing import Any, Dict, List
 
+from . import _conflict
+
 __version__ = "0.1.0"
 
 _HOMES: Dict[str, str] = {
@@ -26,6 +28,8 @@ _HOMES: Dict[str, str] = {
     "RKEmbedding": "llama_index",
     "RKRerank": "llama_index",
 }
+
+_conflict.warn()
 
 
 def __getattr__(name: str) -> Any:
