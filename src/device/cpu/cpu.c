@@ -16,7 +16,7 @@ static rkf_status choose_flags(const char *name, uint32_t *flags, rkf_error *err
 {
     uint32_t have = cpu_flags_detected();
     if (!name || !*name || !strcmp(name, "auto")) {
-        *flags = have;
+        *flags = cpu_flags_preferred();
         return RKF_OK;
     }
     const struct cpu_level *level = find_level(name);

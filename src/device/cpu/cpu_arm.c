@@ -40,6 +40,11 @@ uint32_t cpu_flags_detected(void)
     return flags;
 }
 
+uint32_t cpu_flags_preferred(void)
+{
+    return cpu_flags_detected();
+}
+
 void kernels_init_family(struct kernels *k, uint32_t flags)
 {
     kernels_init_neon(k, flags);

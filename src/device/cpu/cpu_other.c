@@ -12,6 +12,11 @@ uint32_t cpu_flags_detected(void)
     return 0;
 }
 
+uint32_t cpu_flags_preferred(void)
+{
+    return cpu_flags_detected();
+}
+
 void kernels_init_family(struct kernels *k, uint32_t flags)
 {
     (void)k, (void)flags;

@@ -70,6 +70,9 @@ struct gemm {
     void (*pack_a)(const float *x, size_t stride, uint32_t rows, uint32_t k, void *a, size_t lda, struct row_quant *rq);
     /* w [cols][k] f32 -> one panel. scale, wsum [nr]: int8 only. cols <= nr. */
     void (*pack_b)(const float *w, size_t stride, uint32_t cols, uint32_t k, void *b, float *scale, int32_t *wsum);
+    /* A panel as GEMM_F32 has it, [k][nr] f32 and of the same nr: with many rows it is widened once and multiplied in
+     * f32. NULL: tile is as fast. */
+    void (*widen)(const void *b, uint32_t k, float *out);
 };
 
 /* y = act(c + bias) [* (up + bias_up)] [+ residual] */
@@ -119,6 +122,7 @@ struct kernels {
 void kernels_init_portable(struct kernels *k);
 /* Of this processor family: cpu_x86.c, cpu_arm.c or cpu_other.c, chosen by the build. */
 uint32_t cpu_flags_detected(void);
+uint32_t cpu_flags_preferred(void); /* without what it has but does slowly: used when nothing is asked for by name */
 void kernels_init_family(struct kernels *k, uint32_t flags);
 struct cpu_level { /* an instruction set by the name users know, best last */
     const char *name;

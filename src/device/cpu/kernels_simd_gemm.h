@@ -221,6 +221,26 @@ static inline void simd_tile_f16(const struct tile *t)
 #undef DO
 }
 
+/* ---- panels in 16 bits as panels in f32 */
+
+static inline void simd_widen_f16(const void *b, uint32_t k, float *out)
+{
+    const uint16_t *p = b;
+    for (size_t i = 0; i < (size_t)k * NR; i += LANES)
+        vf_store(out + i, vf_load_f16(p + i));
+}
+
+static inline void simd_widen_bf16(const void *b, uint32_t k, float *out)
+{
+    const uint16_t *p = b;
+    for (uint32_t i = 0; i < k; i += 2, p += 2 * NR)
+        for (uint32_t n = 0; n < NR; n += LANES) {
+            vf_store(out + (size_t)i * NR + n, vf_even_bf16(p + 2 * n));
+            if (i + 1 < k)
+                vf_store(out + ((size_t)i + 1) * NR + n, vf_odd_bf16(p + 2 * n));
+        }
+}
+
 /* ---- packing */
 
 static inline void simd_transpose(const float *src, size_t lds, uint32_t rows, uint32_t cols, float *dst, size_t ldd)

@@ -3,9 +3,10 @@
  * Linear layers on the CPU: packing (prepare) and the loops around the tile kernels (apply).
  *
  * Every part of a fused product begins a panel of its own, so that the panels of gate and up pair up. With many rows
- * each thread takes a run of rows and walks over them in blocks that fit its cache, all panels per block, and the norm
- * comes while the rows are still there. With few rows, where reading the weights is the cost, each thread takes a run
- * of panels, and the norm comes after all are done.
+ * the threads take blocks of rows that fit their caches, all panels per block, and the norm comes while the rows are
+ * still there. Panels in 16 bits are made f32 once per block where multiplying them as they are would be slower. With
+ * few rows, where reading the weights is the cost, each thread takes a run of panels, and the norm comes after all are
+ * done.
  */
 #include "device/cpu/cpu_private.h"
 
@@ -185,7 +186,8 @@ static rkf_status cpu_prepare(struct exec *x, const struct linear_part *parts, u
 enum {
     BLOCK_BYTES = 768 << 10, /* rows of x that one thread keeps at hand, with half of a 2 MB cache left for weights */
     MAX_BLOCK = 1024,
-    FEW_ROWS = 32, /* per thread; fewer: reading the weights is the cost, so cut them, not the rows */
+    WIDEN_ROWS = 48, /* from here on widening a panel costs less than multiplying it in 16 bits */
+    FEW_ROWS = 32,   /* per thread; fewer: reading the weights is the cost, so cut them, not the rows */
 };
 
 /* One product over rows and panels. The views begin at the same row; product_at moves them together. */
@@ -195,8 +197,9 @@ struct product {
     const struct epilogue *epi;
     struct view in, residual, dest, y; /* dest: where t goes before the norm: sum or y */
     uint32_t panels;                   /* output panels: half of them if gated */
-    uint32_t block;                    /* rows, a multiple of mr */
-    size_t a_bytes;                    /* of a packed block; 0: x in place */
+    uint32_t block;                    /* rows that fit the cache */
+    size_t row_bytes;                  /* of a packed row of x; 0: x in place */
+    size_t wide_bytes;                 /* of a widened panel; 0: never */
 };
 
 /* What one thread needs beside it. */
@@ -204,6 +207,7 @@ struct thread_area {
     void *a;              // [block][k] as pack_a makes it
     struct row_quant *rq; // [block]
     float *middle;        // [block][first's out] of a pair
+    float *wide;          // [k][nr] a widened panel
 };
 
 static float *view_row(const struct view *v, size_t row)
@@ -271,39 +275,49 @@ static rkf_status product_init(struct product *p, const struct exec *x, const st
                            .y = y,
                            .panels = epi->gated ? l->n_panels / 2 : l->n_panels };
     size_t block = BLOCK_BYTES / ((size_t)l->k * g->a_size);
-    block = block > MAX_BLOCK ? MAX_BLOCK : block < g->mr ? g->mr : block;
-    p->block = (uint32_t)(block / g->mr * g->mr);
-    if (g->pack_a)
-        p->a_bytes = (p->block * (size_t)l->k * g->a_size + 63) / 64 * 64;
+    p->block = (uint32_t)(block > MAX_BLOCK ? MAX_BLOCK : block < g->mr ? g->mr : block);
+    p->row_bytes = g->pack_a ? (size_t)l->k * g->a_size : 0;
+    p->wide_bytes = g->widen ? (size_t)l->k * g->nr * sizeof(float) : 0;
     return check_product(p, in.rows, product_out(base, epi), err);
 }
 
+/* The rows of x as a product's tiles read them, and what multiplies them. */
+struct rows_in {
+    const struct gemm *g;
+    const void *a; // [n][lda]
+    size_t lda;
+    uint32_t n;
+    const struct row_quant *rq; // [n]; NULL: not int8
+    float *wide[2];             /* widened panels (the second of a gated product's); NULL: as they are */
+};
+
 /* n rows of one panel: tile by tile, each finished while it is in the first cache */
-static void run_panel(const struct product *p, uint32_t panel, uint32_t n, const void *a, size_t lda,
-                      const struct row_quant *rq)
+static void run_panel(const struct product *p, uint32_t panel, const struct rows_in *in)
 {
     const struct cpu_linear *l = p->l;
-    const struct gemm *g = l->g;
+    const struct gemm *g = in->g;
     bool gated = p->epi->gated;
     _Alignas(64) float c[2][KERNEL_MAX_MR * KERNEL_MAX_NR];
     const struct panel *at = &l->panels[panel];
-    uint32_t tiles = (n + g->mr - 1) / g->mr, each = (n + tiles - 1) / tiles; /* of even height: low ones are slow */
+    uint32_t n = in->n, tiles = (n + g->mr - 1) / g->mr, each = (n + tiles - 1) / tiles; /* even: low ones are slow */
     /* Each tile asks for its share of the next panel, evenly over its depth: weights come from far for every batch. */
     size_t share = l->panel_bytes / tiles;
     uint32_t step = (uint32_t)(share / (l->k / g->kr)) + 1;
+    for (uint32_t half = 0; in->wide[0] && half < (gated ? 2u : 1u); half++)
+        l->g->widen(l->b + (panel + (size_t)half * p->panels) * l->panel_bytes, l->base.in, in->wide[half]);
     for (uint32_t r = 0; r < n; r += each) {
         uint32_t rows = n - r < each ? n - r : each;
         for (uint32_t half = 0; half < (gated ? 2u : 1u); half++) {
             size_t b = panel + (size_t)half * p->panels;
-            struct tile t = { .a = (const char *)a + r * lda * g->a_size,
-                              .lda = lda,
-                              .b = l->b + b * l->panel_bytes,
+            struct tile t = { .a = (const char *)in->a + r * in->lda * g->a_size,
+                              .lda = in->lda,
+                              .b = in->wide[0] ? (const void *)in->wide[half] : l->b + b * l->panel_bytes,
                               .k = g->pack_a ? l->k : l->base.in,
                               .rows = rows,
                               .c = c[half],
                               .ahead = (uintptr_t)l->b + (b + 1) * l->panel_bytes + r / each * share,
                               .ahead_step = step,
-                              .rq = rq ? rq + r : NULL,
+                              .rq = in->rq ? in->rq + r : NULL,
                               .scale = l->scale ? l->scale + b * g->nr : NULL,
                               .wsum = l->wsum ? l->wsum + b * g->nr : NULL };
             g->tile(&t);
@@ -328,16 +342,21 @@ static void run_panel(const struct product *p, uint32_t panel, uint32_t n, const
 static void run_block(const struct product *p, const struct thread_area *area, uint32_t n, uint32_t first_panel,
                       uint32_t end_panel)
 {
-    const struct gemm *g = p->l->g;
-    const void *a = p->in.p;
-    size_t lda = p->in.stride;
-    if (g->pack_a) {
-        g->pack_a(a, lda, n, p->l->base.in, area->a, p->l->k, area->rq);
-        a = area->a;
-        lda = p->l->k;
+    const struct cpu_linear *l = p->l;
+    struct rows_in in = { .g = l->g, .a = p->in.p, .lda = p->in.stride, .n = n };
+    if (l->g->pack_a) {
+        l->g->pack_a(p->in.p, p->in.stride, n, l->base.in, area->a, l->k, area->rq);
+        in.a = area->a;
+        in.lda = l->k;
+        in.rq = area->rq;
+    }
+    if (l->g->widen && n >= WIDEN_ROWS) {
+        in.g = &p->k->gemm[GEMM_F32];
+        in.wide[0] = area->wide;
+        in.wide[1] = area->wide + (size_t)l->k * l->g->nr;
     }
     for (uint32_t i = first_panel; i < end_panel; i++)
-        run_panel(p, i, n, a, lda, g->pack_a ? area->rq : NULL);
+        run_panel(p, i, &in);
 }
 
 static void run_norm(const struct product *p, uint32_t n)
@@ -395,17 +414,24 @@ static void apply_by_panels(void *arg, uint32_t piece, uint32_t end_piece, int t
     }
 }
 
+static size_t whole_lines(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
 static rkf_status areas_alloc(struct exec *x, struct apply_job *j, rkf_error *err)
 {
-    const struct product *p = j->first, *q = j->second;
-    size_t a = p->a_bytes, quant = 0, middle = 0;
-    if (q) {
-        a = a > q->a_bytes ? a : q->a_bytes;
-        middle = (size_t)j->block * q->in.cols * sizeof(float);
-    }
-    if (a)
-        quant = (j->block * sizeof(struct row_quant) + 63) / 64 * 64;
-    size_t each = a + quant + (middle + 63) / 64 * 64;
+    const struct product *p = j->first, *q = j->second ? j->second : p;
+    size_t a = whole_lines(j->block * larger(p->row_bytes, q->row_bytes));
+    size_t quant = a ? whole_lines(j->block * sizeof(struct row_quant)) : 0;
+    size_t middle = j->second ? whole_lines((size_t)j->block * q->in.cols * sizeof(float)) : 0;
+    size_t wide = whole_lines(larger(p->wide_bytes * (p->epi->gated ? 2 : 1), q->wide_bytes));
+    size_t each = a + quant + middle + wide;
     uint32_t round = j->threads * j->block;
     j->pieces = (j->rows + round - 1) / round * j->threads;
     struct thread_area *areas = arena_array(&x->scratch, j->threads, sizeof *areas);
@@ -413,9 +439,15 @@ static rkf_status areas_alloc(struct exec *x, struct apply_job *j, rkf_error *er
     if (!memory)
         return rkf_fail_memory(err, j->threads * (each + sizeof *areas), "a linear layer's input");
     for (uint32_t i = 0; i < j->threads; i++, memory += each)
-        areas[i] = (struct thread_area){ memory, (void *)(memory + a), (void *)(memory + a + quant) };
+        areas[i] = (struct thread_area){ memory, (void *)(memory + a), (void *)(memory + a + quant),
+                                         (void *)(memory + a + quant + middle) };
     j->areas = areas;
     return RKF_OK;
+}
+
+static uint32_t smaller(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
 }
 
 static bool few_rows(const struct apply_job *j)
@@ -431,7 +463,8 @@ static rkf_status cpu_apply(struct exec *x, const struct linear *l, struct view 
     if (rc || !in.rows)
         return rc;
     struct arena_mark mark = arena_mark(&x->scratch);
-    struct apply_job j = { &p, NULL, NULL, (uint32_t)team_size(x->team), in.rows, p.block };
+    struct apply_job j = { &p, NULL, NULL, (uint32_t)team_size(x->team), in.rows, 0 };
+    j.block = smaller(p.block, j.rows);
     rc = areas_alloc(x, &j, err);
     if (rc)
         return rc;
@@ -467,7 +500,9 @@ static rkf_status cpu_apply_pair(struct exec *x, const struct linear *first, con
         rc = product_init(&q, x, second, second_epi, middle, y, err);
     if (rc)
         goto done;
-    j.block = p.block < q.block ? p.block : q.block;
+    uint32_t fits = (uint32_t)larger(BLOCK_BYTES / (width * sizeof(float)), 1); /* rows of what is between them */
+    fits = smaller(fits, smaller(p.block, q.block));
+    j.block = smaller(fits, j.rows);
     j.first = &p;
     j.second = &q;
     rc = areas_alloc(x, &j, err);
