@@ -1,22 +1,25 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """
-The two placement studies of docs/placement.md, over the simulated RK3588 and its cost model (sim/cost.c):
+The placement studies of docs/placement.md, over the simulated RK3588 and its cost model (sim/cost.c):
 
   pinned   three models on cores 0, 1 and 2 with 64 clients each, in one process and in three, one after the other, with
            every answer compared; first half one way, second half the other, so that a change of the machine's load shows
   auto     one model: `auto` against placements made by hand at 1, 3, 8 and 64 concurrent requests, short and long texts
            mixed; the placements take turns within every round, a cell is the median of its rounds
 
+  virtual  the placement alone in simulated time (tests/npu/test_placement_batches.c): exact, the same on every machine
+
     bench/placement.py build/release/bench/load [--seconds 8] [--rounds 3] [--pinned-seconds 60] [--out build/placement.json]
     bench/placement.py --plot build/placement.json --docs docs/placement.md     (writes its tables, and the SVG files beside it)
 
-Modelled NPU times are multiplied (scale) until the host, on which they are measured, hardly matters: `npu busy` is the
+In the first two, modelled NPU times are multiplied (scale) until the host, on which they are measured, hardly matters: `npu busy` is the
 share of the time that the virtual cores had a job. Nothing but the standard library is needed.
 """
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -26,10 +29,10 @@ TRAINED = "tests/data/models/trained/"
 PINNED = {"scale": 60, "models": [TRAINED + "bert-embed", TRAINED + "mpnet-embed", TRAINED + "xlmr-embed"], "clients": 64}
 LOADS = [1, 3, 8, 64]
 STUDIES = [
-    {"name": "MiniLM, native", "key": "minilm", "model": "build/models/all-MiniLM-L6-v2", "scale": 25, "longest": 128},
-    {"name": "tiny BERT, native", "key": "tiny", "model": TRAINED + "bert-embed", "scale": 60, "longest": 60},
+    {"name": "MiniLM, native", "key": "minilm", "model": "build/models/all-MiniLM-L6-v2", "scale": 60, "longest": 128, "warm": 0.7},
+    {"name": "tiny BERT, native", "key": "tiny", "model": TRAINED + "bert-embed", "scale": 60, "longest": 60, "warm": 0.5},
     {"name": "tiny BERT, .rknn", "key": "rknn", "model": "{build}/sim-models/bert-embed:model_b1_s64.rknn", "scale": 60,
-     "longest": 60},
+     "longest": 60, "warm": 0.3},
 ]
 BY_HAND = ["0", "0_1", "all", "0 + 1", "0_1 + 2", "0 + 1 + 2"]
 
@@ -76,9 +79,12 @@ def run_auto(program, build, study, seconds, rounds):
     model, rows = study["model"].format(build=build), []
     for _ in range(rounds):
         for n in LOADS:
+            done = {}  # with one client, placements that begin with the same mask are one
             for placement in ["auto"] + BY_HAND:
-                args = ["--no-check", "--seconds", str(seconds), "--warm", "1.5", "--longest", str(study["longest"])]
-                models = load(program, args + targets(model, placement, n), study["scale"], compute=False)
+                args = ["--no-check", "--seconds", str(seconds), "--warm", str(seconds * study["warm"]), "--longest", str(study["longest"])]
+                what = targets(model, placement, n)
+                models = done.get(tuple(what)) or load(program, args + what, study["scale"], compute=False)
+                done[tuple(what)] = models
                 if any(m["failed"] for m in models):
                     sys.exit(f"{placement}: {models}")
                 row = {"clients": n, "placement": placement, "per_s": sum(m["per_s"] for m in models),
@@ -89,7 +95,51 @@ def run_auto(program, build, study, seconds, rounds):
     return rows
 
 
+VIRTUAL = re.compile(r"^(.{16,}?)\s+(\d+) clients: auto\s+(\d+)/s, best by hand\s+(\d+)/s \((.*)\), ratio ([\d.]+)$", re.M)
+
+
+def run_virtual(program):
+    out = subprocess.run([program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
+    return [{"costs": m[0].strip(), "clients": int(m[1]), "auto": int(m[2]), "best": int(m[3]), "which": m[4], "ratio": float(m[5])}
+            for m in VIRTUAL.findall(out)]
+
+
 # ---- tables and plots
+
+def virtual_table(rows):
+    loads = sorted({r["clients"] for r in rows})
+    lines = ["| costs | " + " | ".join(f"{n}" for n in loads) + " |", "|---|" + "---|" * len(loads)]
+    for name in dict.fromkeys(r["costs"] for r in rows):
+        mine = {r["clients"]: r for r in rows if r["costs"] == name}
+        lines.append(f"| {name} | " + " | ".join(f"{mine[n]['ratio']:.3f} ({mine[n]['which']})" for n in loads) + " |")
+    return lines + ["", f"The lowest is **{min(r['ratio'] for r in rows):.3f}**.", "", "![auto over the best by hand](placement-virtual.svg)"]
+
+
+def virtual_svg(rows):
+    loads, names = sorted({r["clients"] for r in rows}), list(dict.fromkeys(r["costs"] for r in rows))
+    colours = ["#d1495b", "#00798c", "#edae49", "#30638e", "#6a994e", "#7b2d8b"]
+    w, h, left, top, base = 860, 300, 50, 30, 262
+
+    def x(i):
+        return left + i * (w - left - 190) / (len(loads) - 1)
+
+    def y(ratio):
+        return base - (ratio - 0.9) * (base - top) / 0.3
+
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" font-family="sans-serif" font-size="11">',
+           f'<rect width="{w}" height="{h}" fill="white"/><text x="{left}" y="18" font-size="13">auto relative to the best placement by hand, '
+           'in simulated time</text>']
+    for tick in (0.9, 0.95, 1, 1.05, 1.1, 1.15, 1.2):
+        out.append(f'<line x1="{left}" x2="{w - 180}" y1="{y(tick):.1f}" y2="{y(tick):.1f}" stroke="{"#888" if tick in (0.95, 1) else "#ddd"}"/>'
+                   f'<text x="{left - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>')
+    for i, n in enumerate(loads):
+        out.append(f'<text x="{x(i):.1f}" y="{base + 18}" text-anchor="middle">{n}</text>')
+    out.append(f'<text x="{(left + w - 190) / 2}" y="{h - 4}" text-anchor="middle">requests at once</text>')
+    for k, name in enumerate(names):
+        points = [(x(i), y(next(r["ratio"] for r in rows if r["costs"] == name and r["clients"] == n))) for i, n in enumerate(loads)]
+        out.append(f'<polyline fill="none" stroke="{colours[k % 6]}" stroke-width="2" points="' + " ".join(f"{a:.1f},{b:.1f}" for a, b in points) + '"/>'
+                   f'<rect x="{w - 168}" y="{40 + 20 * k}" width="10" height="10" fill="{colours[k % 6]}"/><text x="{w - 153}" y="{49 + 20 * k}">{name}</text>')
+    return "\n".join(out + ["</svg>", ""])
 
 def median_cells(rows):
     cells = {}
@@ -163,6 +213,9 @@ def plot(data, docs):
     text = open(docs, encoding="utf-8").read()
     if data.get("pinned"):
         text = fill(text, "pinned", pinned_table(data["pinned"]))
+    if data.get("virtual"):
+        text = fill(text, "virtual", virtual_table(data["virtual"]))
+        open(os.path.join(os.path.dirname(docs), "placement-virtual.svg"), "w", encoding="utf-8").write(virtual_svg(data["virtual"]))
     lines = []
     for study in STUDIES:
         if study["key"] in data["auto"]:
@@ -179,7 +232,7 @@ def main():
     p.add_argument("--seconds", type=float, default=8)
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--pinned-seconds", type=float, default=60)
-    p.add_argument("--only", default="pinned,minilm,tiny,rknn")
+    p.add_argument("--only", default="virtual,pinned,minilm,tiny,rknn")
     p.add_argument("--out", default="build/placement.json")
     p.add_argument("--plot")
     p.add_argument("--docs")
@@ -191,6 +244,8 @@ def main():
     data = json.load(open(a.out, encoding="utf-8")) if os.path.exists(a.out) else {"auto": {}}
     build, only = os.path.dirname(os.path.dirname(a.program)), a.only.split(",")
     data["taken"] = time.strftime("%Y-%m-%d")
+    if "virtual" in only:
+        data["virtual"] = run_virtual(os.path.join(build, "tests", "npu_test_placement_batches"))
     if "pinned" in only:
         data["pinned"] = run_pinned(a.program, a.pinned_seconds)
     for study in STUDIES:

@@ -162,14 +162,14 @@ static bool item_long(const struct rkf_model *m, const struct item *it)
     return m->graph && it->n > m->graph_length;
 }
 
-/* Moves items from the head of the queue into a work: always one, then up to the budget (tokens; 0: this model's).
- * NULL: out of memory. */
-static struct work *work_make(struct rkf_model *m, struct queue *q, uint8_t cores, uint32_t budget)
+/* Moves items from the head of the queue into a work: always one, then up to what placement wants, else up to this
+ * model's budget. NULL: out of memory. */
+static struct work *work_make(struct rkf_model *m, struct queue *q, const struct place_out *o)
 {
     struct work *w = mem_zalloc(1, sizeof *w);
-    uint32_t cap = 0;
-    if (!budget || budget > m->batch_tokens)
-        budget = take_tokens(m, q, cores);
+    uint32_t cap = 0, budget = o->tokens, most = m->batch_tokens;
+    if (!budget || budget > most)
+        budget = most = take_tokens(m, q, o->cores);
     if (!w)
         return NULL;
     *w = (struct work){ .model = m, .priority = q->priority, .since_ns = q->first->queued_ns };
@@ -182,7 +182,8 @@ static struct work *work_make(struct rkf_model *m, struct queue *q, uint8_t core
         for (; i < job->n_items && !full; i++) {
             uint32_t n = job->items[i].n;
             bool other = item_long(m, &job->items[i]) != w->long_texts; /* another body's */
-            if (w->n_seqs && (other || w->n_tokens + n > budget || (most_seqs && w->n_seqs == most_seqs))) {
+            bool enough = w->n_tokens + n > most || (w->n_tokens + n > budget && w->n_seqs >= o->requests);
+            if (w->n_seqs && (other || enough || (most_seqs && w->n_seqs == most_seqs))) {
                 full = true;
                 break;
             }
@@ -259,7 +260,7 @@ static struct work *work_start(struct pool *p, struct rkf_model *m, struct candi
         keeper_poke(p->rt);
         return NULL;
     }
-    struct work *w = of.retry ? of.retry : work_make(m, of.queue, o->cores, o->tokens);
+    struct work *w = of.retry ? of.retry : work_make(m, of.queue, o);
     if (!w) {
         if (p->leased && p->rt->lease)
             lease_give(p->rt->lease, o->cores);

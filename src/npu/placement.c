@@ -126,12 +126,18 @@ static const struct {
                  { 3, 3, { 1, 1, 1 } }, { 3, 2, { 2, 1 } }, { 3, 1, { 3 } } };
 enum { PARTINGS = sizeof partings / sizeof *partings };
 
-/* Tokens of a batch when the requests in the system are dealt out evenly: over all execs, and one batch's worth that
- * gathers meanwhile. */
-static float even_share(const struct place_model *m, uint32_t execs)
+/* Requests of a batch when those in the system are dealt out evenly: over all execs, and one batch's worth that gathers
+ * meanwhile. */
+static float even_requests(const struct place_model *m, uint32_t execs)
 {
     float requests = m->requests < 1 ? 1 : m->requests, stages = (float)execs + 1;
-    float tokens = m->tokens * (requests > stages ? requests / stages : 1);
+    return requests > stages ? requests / stages : 1;
+}
+
+/* Their tokens. */
+static float even_share(const struct place_model *m, uint32_t execs)
+{
+    float tokens = m->tokens * even_requests(m, execs);
     return m->most_tokens > 0 && tokens > m->most_tokens ? m->most_tokens : tokens;
 }
 
@@ -254,9 +260,9 @@ static struct candidate look_at(const struct place_in *in, uint32_t self, uint8_
     return c;
 }
 
-/* The lane that auto takes now; 0: none. *tokens: its batch. */
+/* The lane that auto takes now; 0: none. *out: tokens and requests of its batch. */
 static uint8_t choose_auto(const struct place_in *in, uint32_t self, const struct state *s, uint8_t kept_free,
-                           uint32_t *tokens)
+                           struct place_out *out)
 {
     const struct place_waiting *w = &in->waiting[self];
     const struct place_model *m = &in->models[w->model];
@@ -274,8 +280,11 @@ static uint8_t choose_auto(const struct place_in *in, uint32_t self, const struc
         if (!(lanes[i] & ~open) && (!best.lane || better(&c, &best)))
             best = c;
     }
-    if (parts > 1 && best.lane) /* a single lane takes what there is */
-        *tokens = (uint32_t)even_share(m, parts * in->core[__builtin_ctz(best.lane)].depth) + 1;
+    if (parts > 1 && best.lane) { /* a single lane takes what there is */
+        uint32_t execs = parts * in->core[__builtin_ctz(best.lane)].depth;
+        out->tokens = (uint32_t)even_share(m, execs) + 1;
+        out->requests = (uint32_t)ceilf(even_requests(m, execs));
+    }
     uint32_t limit = parts ? 0 : m->joint_lanes ? joint_limit(in, self, idle) : 1;
     for (uint8_t lane = 1; lane <= all_cores(in) && limit; lane++) {
         uint32_t n = count(lane);
@@ -294,18 +303,20 @@ bool place_next(const struct place_in *in, struct place_out *out)
     uint8_t kept_free = 0;
     for (uint32_t i = next_in_order(in, in->n_waiting); i < in->n_waiting; i = next_in_order(in, i)) {
         const struct place_model *m = &in->models[in->waiting[i].model];
-        uint32_t tokens = 0;
+        struct place_out o = { .waiting = i };
         uint8_t lane = 0;
         if (!m->cores)
             continue;
         if (!is_fixed(m))
-            lane = choose_auto(in, i, &s, kept_free, &tokens);
+            lane = choose_auto(in, i, &s, kept_free, &o);
         else if (!(m->cores & ~s.open) && !(m->cores & kept_free))
             lane = m->cores;
         else if (!kept_free && !(m->cores & ~s.usable))
             kept_free = m->cores;
         if (lane) {
-            *out = (struct place_out){ i, lane, finish_on(in, &in->waiting[i], lane), tokens };
+            o.cores = lane;
+            o.finish_ns = finish_on(in, &in->waiting[i], lane);
+            *out = o;
             return true;
         }
     }

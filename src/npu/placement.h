@@ -69,7 +69,9 @@ struct place_out {
     uint32_t waiting;  /* index of the entry that runs */
     uint8_t cores;     /* its lane */
     int64_t finish_ns; /* predicted */
-    uint32_t tokens;   /* that its batch should have at most, so that all execs find work; 0: no wish */
+    /* How much its batch should take, so that all execs find work: whichever of the two is more; 0: no wish. Requests
+     * besides tokens, so that a long text does not go alone where most of a run's cost is fixed. */
+    uint32_t tokens, requests;
 };
 /* true: run out->waiting on out->cores now. false: nothing can start. Call again after applying the answer. */
 bool place_next(const struct place_in *in, struct place_out *out);
