@@ -8,7 +8,7 @@ JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 600
 
-.PHONY: help build demo model test test-clients check check-source check-clang check-asan check-tsan check-valgrind check-aarch64 \
+.PHONY: help build demo model test test-python wheels test-clients check check-source check-clang check-asan check-tsan check-valgrind check-aarch64 \
         check-fuzz bench fuzz install format clean distclean
 
 help: ## this list
@@ -36,6 +36,12 @@ test: ## release build and all its tests, with the real model
 	@tools/build.sh release
 	@ln -sfn release/rkformer build/rkformer
 	@tools/run_tests.sh release
+	@tools/test_python.sh build/release
+
+test-python: ## the Python package's tests alone, installed into build/python-venv
+	@tools/packages.sh build test
+	@tools/build.sh release
+	@tools/test_python.sh build/release
 
 check: check-source check-clang check-asan check-tsan check-valgrind check-aarch64 check-fuzz ## everything below, in this order
 
@@ -79,6 +85,10 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (600) each
 
 bench: build model ## speed tables (bench/run.sh; see docs/performance.md)
 	@if [ -x bench/run.sh ]; then bench/run.sh; else echo "bench/run.sh is not there yet"; exit 1; fi
+
+wheels: ## release wheels for x86-64 and aarch64 against glibc 2.28 in dist/ (needs PyPI)
+	@tools/packages.sh build test
+	@tools/build_wheels.sh
 
 install: build ## library, header, command to PREFIX (/usr/local); DESTDIR is respected
 	@cmake --install build/release --prefix $(PREFIX)

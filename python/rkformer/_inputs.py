@@ -118,6 +118,8 @@ def _pair_of(value: Any, index: int) -> Tuple[str, Optional[str]]:
         return value["text"], value.get("text_pair")
     if isinstance(value, str):
         return value, None
+    if getattr(value, "ndim", 1) != 1 or getattr(getattr(value, "dtype", None), "kind", "U") not in "UO":
+        raise _native.InvalidError(f"input {index} is an array of numbers: token ids are 1-d arrays of whole numbers")
     if len(value) != 2:
         raise _native.InvalidError(f"input {index} has {len(value)} texts: a pair has two")
     return value[0], value[1]

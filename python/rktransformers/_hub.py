@@ -7,7 +7,7 @@ are honoured.
 
 from __future__ import annotations
 
-import logging
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any, List, Optional, Union
 
 from rkformer import _native
 
-logger = logging.getLogger("rktransformers")
 _FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.rknn", "README.md")
 
 
@@ -60,20 +59,22 @@ def in_cache(model_id: str, revision: Optional[str], cache: Path, subfolder: str
     return snapshot if _has_model(snapshot / subfolder if subfolder else snapshot) else None
 
 
-def _pull(model_id: str, revision: Optional[str], cache: Path, token: Any) -> Optional[str]:
-    """Downloads with the command. None: done; else why not."""
+def _pull(model_id: str, revision: Optional[str], cache: Path, token: Any) -> Union[Path, str]:
+    """Downloads with the command. The directory, or why not. A repository of .rknn files only comes with its base model."""
     command = _native.command()
     if command is None:
         return "the command rkformer is not installed"
-    arguments = [command, "pull", model_id] + (["--revision", revision] if revision else [])
-    environment = dict(os.environ, HF_HUB_CACHE=str(cache))
+    arguments = [command, "pull", model_id, "--json", "--cache-dir", str(cache)]
+    environment = dict(os.environ)
+    if revision:
+        arguments += ["--revision", revision]
     if isinstance(token, str):
         environment["HF_TOKEN"] = token
-    done = subprocess.run(arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
-    if done.returncode == 0:
-        return None
-    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else f"rkformer pull ended with status {done.returncode}"
+    done = subprocess.run(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    if done.returncode:
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else f"rkformer pull ended with status {done.returncode}"
+    return Path(str(json.loads(done.stdout)["path"]))
 
 
 def _download(model_id: str, revision: Optional[str], cache: Path, token: Any, force: bool) -> Optional[str]:
@@ -126,19 +127,17 @@ def resolve(
             f"{name} is neither a directory nor in the Hugging Face cache {cache}, and {why}: "
             f"fetch it with `rkformer pull {name}` where there is a network"
         )
-    reasons = []
-    for attempt in (
-        lambda: _pull(name, revision, cache, token),
-        lambda: _download(name, revision, cache, token, force_download),
-    ):
-        reason = attempt()
-        found = in_cache(name, revision, cache, subfolder)
-        if reason is None and found:
-            return found
-        reasons.append(reason or f"it has no model in {subfolder or 'it'}")
+    pulled = _pull(name, revision, cache, token)
+    if isinstance(pulled, Path):
+        return pulled
+    failed = _download(name, revision, cache, token, force_download)
+    found = in_cache(name, revision, cache, subfolder)
+    if failed is None and found:
+        return found
     raise _native.NotFoundError(
         f"{name} is neither a directory nor in the Hugging Face cache {cache}, and could not be fetched "
-        f"({'; '.join(reasons)}): check the name and the network, or put it there with `rkformer pull {name}`"
+        f"({pulled}; {failed or 'the repository has no model'}): check the name and the network, or put it there with "
+        f"`rkformer pull {name}`"
     )
 
 

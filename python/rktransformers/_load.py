@@ -145,7 +145,7 @@ def _file_in_use(model: rkformer.Model, folder: Path, file_name: Optional[str]) 
 def _without_npu(folder: Path, error: Exception, options: Dict[str, Any]) -> Any:
     """(name, directory) of the base model, if it is lack of weights that stopped us; raises an error that says what to
     pull if the base model is known but cannot be had."""
-    if not rknn_files(folder) or any(folder.glob("*.safetensors")) or "weights" not in str(error):
+    if any(folder.glob("*.safetensors")) or "weights" not in str(error):
         return None
     base = _hub.base_model_of(folder)
     if base is None:
