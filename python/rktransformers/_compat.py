@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What RKSentenceTransformer and RKCrossEncoder share with sentence-transformers: tensors if torch is there, devices by name,
+progress bars, and which of its two generations (5 and 6) to answer like.
+
+torch, transformers and sentence-transformers are never imported unless the caller asks for what only they can give.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import logging
+import re
+import sys
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, TypeVar, cast
+
+from rkformer import _native
+
+logger = logging.getLogger("rktransformers")
+_F = TypeVar("_F", bound=Callable[..., Any])
+_DEVICE = re.compile(r"(cpu|cuda|npu|rknn|sim|auto|mps|xpu|hpu|ipu|xla|mtia|meta|privateuseone)(:\d+)?$")
+
+
+class InputTypeError(_native.InvalidError, TypeError):
+    """An input that is no text (sentence-transformers 5 raises TypeError for it, 6 raises ValueError: this is both)."""
+
+
+class NoSuchOutputError(_native.InvalidError, KeyError):
+    """An output_value that is not known (KeyError, as in sentence-transformers)."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class LabelsError(_native.InvalidError, RuntimeError):
+    """num_labels differs from the model's head (RuntimeError, as in sentence-transformers)."""
+
+
+class DeviceNameError(_native.InvalidError, RuntimeError):
+    """Not the name of a device (RuntimeError, as in torch)."""
+
+
+@functools.lru_cache(maxsize=None)
+def generation() -> int:
+    """5 or 6: the installed sentence-transformers', whose answers ours are to be like; 6 if there is none."""
+    from importlib import metadata
+
+    try:
+        return 5 if int(metadata.version("sentence-transformers").split(".")[0]) < 6 else 6
+    except (metadata.PackageNotFoundError, ValueError):
+        return 6
+
+
+# ---------------------------------------------------------------- tensors
+
+
+def have_torch() -> bool:
+    return "torch" in sys.modules or importlib.util.find_spec("torch") is not None
+
+
+def torch_for(what: str) -> Any:
+    """The torch module. Raises ImportError that names what needs it."""
+    try:
+        return importlib.import_module("torch")
+    except ImportError:
+        raise ImportError(
+            f"{what} gives torch tensors, and torch is not installed: pip install torch, or ask for numpy arrays"
+        ) from None
+
+
+def to_tensor(array: Any, what: str) -> Any:
+    """A torch tensor over an array's memory."""
+    return torch_for(what).from_numpy(array)
+
+
+def to_array(value: Any) -> Any:
+    """Arrays, tensors and lists of either, as one array."""
+    import numpy as np
+
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        if isinstance(value, torch.Tensor):
+            value = value.detach().cpu()
+            return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+        if isinstance(value, (list, tuple)) and len(value) and isinstance(value[0], torch.Tensor):
+            return np.stack([to_array(row) for row in value])
+    return np.asarray(value)
+
+
+def tensor_if_torch(array: Any) -> Any:
+    """What sentence-transformers gives as a tensor: that if torch is installed, else the array itself."""
+    return to_tensor(array, "this") if have_torch() else array
+
+
+# ---------------------------------------------------------------- devices
+
+
+class Device:
+    """torch.device("cpu"), where torch is not loaded."""
+
+    type = "cpu"
+    index: Optional[int] = None
+
+    def __str__(self) -> str:
+        return self.type
+
+    def __eq__(self, other: object) -> bool:
+        return str(other) == self.type
+
+    def __hash__(self) -> int:
+        return hash(self.type)
+
+
+def cpu() -> Any:
+    torch = sys.modules.get("torch")
+    return torch.device("cpu") if torch is not None else Device()
+
+
+def check_device(device: Any) -> None:
+    """A device's name means nothing here (platform and core_mask choose where the model runs), but it must be one."""
+    if device is None or (type(device).__name__ == "device" and hasattr(device, "type")) or isinstance(device, int):
+        return
+    if not isinstance(device, str):
+        raise InputTypeError(f"device must be a name, not {type(device).__name__}")
+    if not _DEVICE.match(device):
+        raise DeviceNameError(f"Expected one of cpu, npu, cuda, ... at the start of the device string: {device}")
+
+
+# ---------------------------------------------------------------- progress
+
+
+class _OwnBar:
+    """A line on standard error, where tqdm is not installed."""
+
+    def __init__(self, total: int, desc: str) -> None:
+        self.total, self.desc, self.done = total, desc, 0
+
+    def update(self, n: int) -> None:
+        self.done += n
+        sys.stderr.write(f"\r{self.desc}: {100 * self.done // max(1, self.total)}% {self.done}/{self.total}")
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        sys.stderr.write("\n")
+        sys.stderr.flush()
+
+
+class Progress:
+    """A bar over batches of `size` inputs, fed with (inputs done, inputs in all): tqdm's if it is installed."""
+
+    def __init__(self, total: int, size: int, desc: str = "Batches") -> None:
+        self.size, self.batches, self.shown = size, -(-total // size), 0
+        try:
+            self.bar: Any = importlib.import_module("tqdm.autonotebook").tqdm(total=self.batches, desc=desc)
+        except ImportError:
+            self.bar = _OwnBar(self.batches, desc)
+
+    def __call__(self, done: int, total: int) -> None:
+        now = self.batches if done >= total else done // self.size
+        if now > self.shown:
+            self.bar.update(now - self.shown)
+            self.shown = now
+
+    def close(self) -> None:
+        self.bar.close()
+
+
+def wants_bar(show: Optional[bool]) -> bool:
+    """None: shown if the log level is INFO or DEBUG."""
+    return logger.getEffectiveLevel() in (logging.INFO, logging.DEBUG) if show is None else bool(show)
+
+
+# ---------------------------------------------------------------- arguments
+
+
+def renamed(function: str, kwargs: Dict[str, Any], names: Dict[str, str]) -> None:
+    """Moves arguments from their old names to the new ones, with a warning each."""
+    for old, new in names.items():
+        if old in kwargs:
+            logger.warning(
+                "The %s `%s` argument was renamed and is now deprecated, please use `%s` instead.", function, old, new
+            )
+            value = kwargs.pop(old)
+            kwargs.setdefault(new, value)
+
+
+def positional(first: int, five: Sequence[str], six: Sequence[str]) -> Callable[[_F], _F]:
+    """Lets positional arguments come in the order of sentence-transformers 5 or 6: after `first` common ones (self among
+    them) an int means 5, where batch_size is next, anything else means 6, where prompt_name is."""
+
+    def decorate(function: _F) -> _F:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            renamed(function.__name__, kwargs, {"activation_fct": "activation_fn"})
+            if kwargs.pop("num_workers", None) is not None:
+                logger.warning("The %s `num_workers` argument is deprecated and has no effect.", function.__name__)
+            if len(args) > first:
+                more = args[first:]
+                names = five if isinstance(more[0], int) and not isinstance(more[0], bool) else six
+                if len(more) > len(names):
+                    raise TypeError(
+                        f"{function.__name__}() takes at most {first - 1 + len(names)} positional arguments"
+                    )
+                for name, value in zip(names, more):
+                    if name in kwargs:
+                        raise TypeError(f"{function.__name__}() got multiple values for argument {name!r}")
+                    kwargs[name] = value
+                args = args[:first]
+            return function(*args, **kwargs)
+
+        return cast(_F, wrapper)
+
+    return decorate
+
+
+def text_or_pair(value: Any) -> Any:
+    """One input as rkformer takes it: a str, a pair of them or a mapping. Raises InputTypeError."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (list, tuple)) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], str):
+        return value
+    if isinstance(value, dict):
+        keys = list(value)
+        known = len(keys) == 1 and isinstance(value[keys[0]], str) and (keys[0] == "text" or generation() == 5)
+        if known:
+            return value[keys[0]]
+        raise _native.InvalidError(f"a dict input must be {{'text': ...}}: this one has the keys {keys}")
+    what = type(value).__name__
+    if isinstance(value, (list, tuple)):
+        what += f" of {len(value)} ({', '.join(sorted({type(part).__name__ for part in value})) or 'nothing'})"
+    raise InputTypeError(f"Unsupported input type: {what}. Expected a str or a pair of str")
+
+
+def texts_and_pairs(items: List[Any]) -> Tuple[List[Any], bool]:
+    """A list of inputs checked, and whether all are plain texts."""
+    for item in items:
+        if type(item) is not str:
+            break
+    else:
+        return items, True
+    out = [text_or_pair(item) for item in items]
+    if all(isinstance(item, str) for item in out):
+        return out, True
+    return [{"text": item} if isinstance(item, str) else item for item in out], False
+
+
+def as_batch(inputs: Any) -> Tuple[List[Any], bool]:
+    """Inputs as a list, and whether the caller gave one alone."""
+    if isinstance(inputs, list):
+        return inputs, False
+    if isinstance(inputs, str):
+        return [inputs], True
+    if isinstance(inputs, tuple):
+        return list(inputs), False
+    kind = getattr(getattr(inputs, "dtype", None), "kind", None)
+    if kind is not None and getattr(inputs, "ndim", 0) >= 1:
+        if kind in "UOT" or not len(inputs):
+            return list(inputs.tolist()), False
+        return [inputs], True
+    if type(inputs).__name__ in ("Column", "Series", "Index") and hasattr(inputs, "__len__"):
+        return list(inputs), False
+    return [inputs], True
+
+
+def prompted(prompt: str, item: Any) -> Any:
+    """A prompt before a text; before the first text of a pair."""
+    if isinstance(item, str):
+        return prompt + item
+    if isinstance(item, dict):
+        return {**item, "text": prompt + item["text"]}
+    if generation() == 5:
+        raise TypeError(
+            'can only concatenate str (not "list") to str: this version of sentence-transformers has no prompts for pairs'
+        )
+    return (prompt + item[0], item[1])
