@@ -395,40 +395,30 @@ def run_row(program, family, special, head, config, options):
                 for a, b in ((want, got), (exact, got), (exact, {k: [v.tolist() for v in want[k]] for k in kinds}))], ""
 
 
-REFUSED = """
-## What is refused, by key and value
-
-An unknown `model_type`; an activation other than gelu (and its variants), relu, relu2, silu, tanh, sigmoid, mish, elu,
-leaky_relu, quick_gelu; `is_decoder`, `is_encoder_decoder`, `add_cross_attention`, classes ending in ForCausalLM or
-LMHeadModel; `position_embedding_type` other than absolute; `pruned_heads`; `quantization_config`; rotary scaling other
-than linear, `partial_rotary_factor`; DeBERTa's `conv_kernel_size`; of older nomic_bert files: experts, other
-activations than swiglu, biases, pre-norm, parallel blocks, RMS norm, interleaved or partial rotation. With
-`rotary_scaling_factor` such files take `max_trained_positions` tokens: longer texts would need another theta each.
-Modules of sentence-transformers other than Transformer, Pooling, Dense, LayerNorm, Normalize, Dropout, SpladePooling.
-Weights in pytorch_model.bin only.
-"""
+def replace_block(text, name, block):
+    """text with what stands between <!-- name --> and <!-- /name --> replaced."""
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    head, rest = text.split(begin, 1)
+    return head + begin + block + end + rest.split(end, 1)[1]
 
 
 def write_docs(path, results, versions):
     families = {}
     for family, special, head, errors in results:
         families.setdefault(family, []).append((errors, special, head))
+    summary = f"With {versions}:\n\n| family | models | worst to transformers | to f64 | transformers to f64 | the worst model |\n"
+    summary += "|---|---|---|---|---|---|\n"
+    for family, rows in families.items():
+        (e, exact, own), special, head = max(rows)
+        summary += f"| {family} | {len(rows)} | {e:.1e} | {exact:.1e} | {own:.1e} | {special}{', ' + head if head else ''} |\n"
+    each = "| family | model | head | to transformers | to f64 | transformers to f64 |\n|---|---|---|---|---|---|\n"
+    for family, special, head, (e, exact, own) in results:
+        each += f"| {family} | {special} | {head or '-'} | {e:.1e} | {exact:.1e} | {own:.1e} |\n"
+    with open(path) as f:
+        text = f.read()
+    text = replace_block(replace_block(text, "families", summary), "models", each)
     with open(path, "w") as f:
-        f.write("# Models\n\nEvery family of the architecture table, with random weights, against transformers "
-                f"({versions}; f32, CPU, eager attention).\nErrors are the largest difference of any hidden state or "
-                "logit, divided by the largest value. The limit for \"to transformers\" is 1e-4; the\nother two columns "
-                "compare rkformer and transformers, both in f32, with transformers in f64: what is lost to rounding.\n"
-                "Made by `tests/differential/models_diff.py --docs docs/models.md`.\n\n")
-        f.write("| family | models | worst to transformers | to f64 | transformers to f64 | the worst model |\n"
-                "|---|---|---|---|---|---|\n")
-        for family, rows in families.items():
-            (e, exact, own), special, head = max(rows)
-            f.write(f"| {family} | {len(rows)} | {e:.1e} | {exact:.1e} | {own:.1e} | {special}{', ' + head if head else ''} |\n")
-        f.write(REFUSED)
-        f.write("\n## Each model\n\n| family | model | head | to transformers | to f64 | transformers to f64 |\n"
-                "|---|---|---|---|---|---|\n")
-        for family, special, head, (e, exact, own) in results:
-            f.write(f"| {family} | {special} | {head or '-'} | {e:.1e} | {exact:.1e} | {own:.1e} |\n")
+        f.write(text)
 
 
 def main():
