@@ -8,8 +8,8 @@
  *     a/b
  */
 #include "base/front_matter.h"
+#include "base/hf_cache.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 struct span {
@@ -208,4 +208,28 @@ size_t front_matter_values(const char *text, size_t len, const char *key, char (
         break;
     }
     return r.n;
+}
+
+bool front_matter_says(const char *text, size_t len, const char *key, const char *word)
+{
+    enum { MOST = 64 };
+    char values[MOST][FRONT_MATTER_VALUE];
+    size_t n = front_matter_values(text, len, key, values, MOST);
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(values[i], word))
+            return true;
+    return false;
+}
+
+size_t front_matter_bases(const char *text, size_t len, char (*out)[FRONT_MATTER_VALUE], size_t max)
+{
+    static const char *const trained[] = { "finetune", "adapter", "merge" };
+    for (size_t i = 0; i < sizeof trained / sizeof *trained; i++)
+        if (front_matter_says(text, len, "base_model_relation", trained[i]))
+            return 0;
+    size_t n = front_matter_values(text, len, "base_model", out, max), kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (hf_id_valid(out[i]))
+            memmove(out[kept++], out[i], sizeof *out);
+    return kept;
 }

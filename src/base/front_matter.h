@@ -6,6 +6,7 @@
 #ifndef RKF_BASE_FRONT_MATTER_H
 #define RKF_BASE_FRONT_MATTER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum { FRONT_MATTER_VALUE = 256, FRONT_MATTER_LINES = 20000 };
@@ -14,5 +15,10 @@ enum { FRONT_MATTER_VALUE = 256, FRONT_MATTER_LINES = 20000 };
  * empty ones, nulls and nested values are left out). Returns how many; 0 where there is no such key or no front
  * matter. */
 size_t front_matter_values(const char *text, size_t len, const char *key, char (*out)[FRONT_MATTER_VALUE], size_t max);
+/* One of the scalars under `key` is `word`. */
+bool front_matter_says(const char *text, size_t len, const char *key, const char *word);
+/* Models that this one is the same as, in another format: what stands under base_model, unless base_model_relation says
+ * that it was trained further. Hub ids only. */
+size_t front_matter_bases(const char *text, size_t len, char (*out)[FRONT_MATTER_VALUE], size_t max);
 
 #endif

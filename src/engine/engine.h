@@ -116,6 +116,7 @@ struct rkf_model {
     struct body *body;     /* native, or compiled graphs */
     struct body *cpu_body; /* cpu_fallback: what runs when every core of the mask is sick; else NULL */
     bool graph;            /* body is compiled .rknn files */
+    bool from_base;        /* the base model of compiled files that do not run here */
     uint32_t graph_length; /* longest sequence they take */
     struct pooler *pooler;
     enum dtype dtype;

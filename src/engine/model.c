@@ -198,7 +198,7 @@ rkf_status model_native(struct rkf_model *m, struct body **out, rkf_error *err)
 static rkf_status load_body(struct rkf_model *m, const rkf_model_options *o, rkf_error *err)
 {
     bool npu = m->pool == &m->rt->pool[POOL_NPU];
-    const char *file = o->file_name;
+    const char *file = m->from_base ? NULL : o->file_name;
     size_t n = strlen(m->path), dir = strlen(m->dir->path);
     if (!file && n > 5 && !strcmp(m->path + n - 5, ".rknn") && n > dir)
         file = m->path + dir + 1;
@@ -236,11 +236,48 @@ static rkf_status load_pooler(struct rkf_model *m, rkf_error *err)
     return rc;
 }
 
+/* Graphs for an NPU that is not there: the model that they were made from takes their place, if it is in the cache. */
+static rkf_status take_base(struct rkf_model *m, const rkf_model_options *o, rkf_error *err)
+{
+    bool npu = m->pool == &m->rt->pool[POOL_NPU], found = false;
+    struct base_model base;
+    struct model_dir *dir = NULL;
+    if (m->dir->has_weights || (npu && (m->dir->n_rknn_files || o->file_name)))
+        return RKF_OK;
+    rkf_status rc = model_base(m->path, m->dir, &base, &found, err);
+    if (rc || !found)
+        return rc;
+    if ((rc = model_dir_open(base.path, NULL, &dir, err)))
+        return rc;
+    char *path = mem_strdup(base.path);
+    if (!path)
+        rc = rkf_fail_memory(err, sizeof base.path, "a path");
+    else if (!dir->has_weights)
+        rc = rkf_fail(err, RKF_NOT_FOUND, "the base model %s of %s has no weights in %s: rkformer pull %s fetches them",
+                      base.id, m->name, base.path, base.id);
+    if (rc) {
+        mem_free(path);
+        model_dir_close(dir);
+        return rc;
+    }
+    log_line(&m->rt->log, RKF_LOG_WARN,
+             "model %s holds only graphs compiled for an NPU, which is not in use here: its base model %s runs instead",
+             m->name, base.id);
+    model_dir_close(m->dir);
+    mem_free(m->path);
+    m->dir = dir;
+    m->path = path;
+    m->from_base = true;
+    return RKF_OK;
+}
+
 static rkf_status load(struct rkf_model *m, const rkf_model_options *o, rkf_error *err)
 {
     rkf_status rc = load_names(m, o, err);
     if (!rc)
         rc = model_dir_open(m->path, o->subfolder, &m->dir, err);
+    if (!rc)
+        rc = take_base(m, o, err);
     if (!rc)
         rc = tokenizer_open(m->dir->path, &m->tokenizer, err);
     if (!rc)

@@ -240,10 +240,10 @@ static rkf_status judge(struct pull *p, struct bases *bases, rkf_error *err)
     struct hub_kinds k = hub_kinds(&p->list, p->subfolder);
     if (p->o->all || p->o->n_include || p->o->n_exclude || k.weights || k.rknn_wanted)
         return RKF_OK;
-    if (k.rknn) {
+    if (k.rknn && !k.pickle) {
         rkf_status rc = small(p, "", "README.md", &card, &len, err);
         bases->wanted = true;
-        bases->n = rc || !card ? 0 : front_matter_values(card, len, "base_model", bases->names, BASES_MAX);
+        bases->n = rc || !card ? 0 : front_matter_bases(card, len, bases->names, BASES_MAX);
         mem_free(card);
         return rc;
     }
@@ -447,7 +447,7 @@ static rkf_status pull_base(const struct hub_options *o, const struct bases *bas
                              r->id, o->platform ? o->platform : "cpu");
     b.revision = b.subfolder = b.local_dir = NULL;
     for (size_t i = 0; rc && i < bases->n; i++) {
-        if (!hf_id_valid(bases->names[i]) || !strcmp(bases->names[i], r->id))
+        if (!strcmp(bases->names[i], r->id))
             continue;
         snprintf(line, sizeof line, "%s has only .rknn files, none of them for %s: its base model %s is fetched too",
                  r->id, o->platform ? o->platform : "cpu", bases->names[i]);

@@ -159,6 +159,17 @@ struct model_dir {
  * (names model_type and lists the known ones; says how to convert pytorch_model.bin). */
 rkf_status model_dir_open(const char *path, const char *subfolder, struct model_dir **out, rkf_error *err) MUST_CHECK;
 void model_dir_close(struct model_dir *m);
+/*
+ * The base model of a directory that holds only graphs compiled for an NPU (or held them where it came from: its
+ * config.json or README.md says so): what README.md names, looked up in the Hugging Face cache. root: where README.md
+ * is. *found is false for any other directory. Errors: RKF_UNAVAILABLE (it names none), RKF_NOT_FOUND (the cache does
+ * not have it: says what to pull).
+ */
+struct base_model {
+    char id[256], path[4096];
+};
+rkf_status model_base(const char *root, const struct model_dir *m, struct base_model *out, bool *found,
+                      rkf_error *err) MUST_CHECK;
 /* The Hugging Face cache's directory as the environment says; false: nothing says. It need not exist. */
 bool model_cache_dir(char *out, size_t cap);
 /* Hub id (or directory, or .rknn file: itself) -> directory, from the Hugging Face cache layout; no network.

@@ -94,12 +94,27 @@ static void limits(void **state)
     assert_int_equal(front_matter_values("---\nk: a\0b\n---\n", 14, "k", got, MOST), 0);
 }
 
+static void base_models(void **state)
+{
+    static const char card[] = "---\nlibrary_name: rk-transformers\nbase_model: [org/a, /etc, ../b, c]\n---\n";
+    static const char trained[] = "---\nbase_model: org/a\nbase_model_relation: finetune\n---\n";
+    char got[MOST][FRONT_MATTER_VALUE];
+    (void)state;
+    assert_true(front_matter_says(card, sizeof card - 1, "library_name", "rk-transformers"));
+    assert_false(front_matter_says(card, sizeof card - 1, "library_name", "transformers"));
+    assert_int_equal(front_matter_bases(card, sizeof card - 1, got, MOST), 2);
+    assert_string_equal(got[0], "org/a");
+    assert_string_equal(got[1], "c");
+    assert_int_equal(front_matter_bases(trained, sizeof trained - 1, got, MOST), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(like_pyyaml),
         cmocka_unit_test(nothing_there),
         cmocka_unit_test(limits),
+        cmocka_unit_test(base_models),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

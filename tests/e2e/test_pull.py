@@ -301,6 +301,66 @@ class Rknn(Pull):
         self.fails(1, ["no model.safetensors", "only other formats"], "pull", "org/gguf", "--quiet")
 
 
+class BaseModel(Pull):
+    """-m of a model that has only .rknn files, on a machine without an NPU."""
+
+    def setUp(self):
+        super().setUp()
+        model = TRAINED / "bert-embed"
+        files = {str(f.relative_to(model)): f.read_bytes() for f in model.rglob("*") if f.is_file()}
+        self.repos["org/base"] = Repo(files)
+        self.card = "---\ntags:\n- rknn\nbase_model:\n- org/base\n---\n"
+        self.compiled = {**{n: c for n, c in files.items() if not n.endswith(".safetensors")}, "README.md": self.card,
+                         "rknn/model.rknn": b"RKNN"}
+        self.repos["org/npu"] = Repo(self.compiled)
+        self.want = self.ok("embed", "-m", model, "hello").lines
+
+    def embeds(self, *args):
+        answer = self.run_command("embed", *args, "hello")
+        self.assertEqual((answer.status, answer.lines), (0, self.want), answer.err)
+        warnings = [line for line in answer.err.splitlines() if "is virtual here" not in line]
+        self.assertEqual(len(warnings), 1, answer.err)
+        self.assertRegex(warnings[0], r"\Arkformer: warning: model \S*npu\S* holds .* base model org/base runs")
+
+    def test_pulled_without_an_npu(self):
+        self.hub()
+        self.pulled("org/npu", "--platform", "cpu")
+        self.embeds("-m", "org/npu")
+        self.embeds("-m", "org/npu", "--platform", "rk3588")
+        self.embeds("-m", "org/npu", "--file-name", "rknn/model.rknn")
+
+    def test_pulled_for_a_board(self):
+        self.hub()
+        path = self.pulled("org/npu", "--platform", "rk3588")["path"]
+        for model in ("org/npu", path, path + "/rknn/model.rknn"):
+            self.fails(1, ["base model org/base", "rkformer pull org/base"], "embed", "-m", model, "hello")
+        self.pulled("org/base")
+        self.embeds("-m", "org/npu")
+
+    def test_other_readmes(self):
+        for card, status, words in (
+            ("no front matter", 2, "names no base model"),
+            ("---\nbase_model: /etc\n---\n", 2, "names no base model"),
+            ("---\nbase_model: org/base\nbase_model_relation: finetune\n---\n", 2, "names no base model"),
+            ("---\nbase_model: org/elsewhere\n---\n", 1, "rkformer pull org/elsewhere"),
+        ):
+            there = self.dir / "npu"
+            for name, content in {**self.compiled, "README.md": card}.items():
+                (there / name).parent.mkdir(parents=True, exist_ok=True)
+                (there / name).write_bytes(content.encode() if isinstance(content, str) else content)
+            self.fails(status, words, "embed", "-m", there, "hello")
+
+    def test_trained_further(self):
+        """Weights of its own, in a format that is not read, are not those of the base model."""
+        self.hub()
+        self.pulled("org/base")
+        self.repos["org/npu"] = Repo({**self.compiled, "pytorch_model.bin": b"p"})
+        self.hub()
+        self.fails(1, "pytorch_model.bin", "pull", "org/npu", "--platform", "cpu", "--quiet")
+        path = self.pulled("org/npu", "--all")["path"]
+        self.fails(1, "pytorch_model.bin", "embed", "-m", path, "hello")
+
+
 class Safety(Pull):
     def test_the_token_stays_with_the_hub(self):
         self.repos["org/model"].token = "hf_secret"
