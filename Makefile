@@ -54,15 +54,15 @@ check-clang: ## clang release build without warnings, its unit and golden tests
 	@tools/build.sh clang
 	@tools/run_tests.sh clang -L 'unit|golden|fuzz'
 
-check-asan: ## unit and golden tests under the address and undefined-behaviour sanitizers
+check-asan: ## unit and golden tests and the server's under the address and undefined-behaviour sanitizers
 	@tools/packages.sh build test check
 	@tools/build.sh asan
-	@tools/run_tests.sh asan -L 'unit|golden|fuzz'
+	@tools/run_tests.sh asan -L 'unit|golden|fuzz|serve'
 
-check-tsan: ## unit and golden tests under the thread sanitizer
+check-tsan: ## unit and golden tests and the server's under the thread sanitizer
 	@tools/packages.sh build test check
 	@tools/build.sh tsan
-	@tools/run_tests.sh tsan -L 'unit|golden'
+	@tools/run_tests.sh tsan -L 'unit|golden|serve'
 
 check-valgrind: ## no leak and no invalid access in `rkformer embed`
 	@tools/packages.sh build test check

@@ -618,6 +618,14 @@ static bool prepare(struct call *w)
     return true;
 }
 
+/* The lock is held, and something is pending: the error is nobody else's to write. */
+static void note_cancelled(struct call *w, enum api_fault why)
+{
+    w->cancelled = true;
+    if (!w->error.fault)
+        api_fail(&w->error, why, "", why == FAULT_GONE ? "the client went away" : "the server is stopping");
+}
+
 enum call_state call_start(struct call *w)
 {
     if (!prepare(w))
@@ -633,8 +641,12 @@ enum call_state call_start(struct call *w)
     look_up(w);
     if (!reserve(w))
         return CALL_FAILED;
+    pthread_mutex_lock(&w->lock);
     w->pending = 1; /* this call */
     w->waiting = true;
+    if (w->cancel_early)
+        note_cancelled(w, w->cancel_early);
+    pthread_mutex_unlock(&w->lock);
     submit_chunks(w);
     pthread_mutex_lock(&w->lock);
     bool last = !--w->pending;
@@ -651,13 +663,12 @@ void call_cancel(struct call *w, enum api_fault why)
     int n = 0;
     pthread_mutex_lock(&w->lock);
     if (!w->pending) {
+        w->cancel_early = why;
         pthread_mutex_unlock(&w->lock);
         return;
     }
     w->pending++; /* it shall not end under our hands */
-    w->cancelled = true;
-    if (!w->error.fault)
-        api_fail(&w->error, why, "", why == FAULT_GONE ? "the client went away" : "the server is stopping");
+    note_cancelled(w, why);
     for (struct chunk *c = w->chunks; c && n < CHUNKS_IN_FLIGHT; c = c->next)
         if (c->ticket_known && !c->ended)
             tickets[n++] = c->ticket;

@@ -83,7 +83,8 @@ struct call {
     struct chunk *chunks, *free_chunks;
     size_t next; /* unit to submit next */
     int pending, in_flight;
-    bool cancelled, waiting; /* waiting: a thread begins chunks, or a job for that waits for a worker */
+    enum api_fault cancel_early; /* it came before there was anything to cancel */
+    bool cancelled, waiting;     /* waiting: a thread begins chunks, or a job for that waits for a worker */
     struct errand job;
 };
 

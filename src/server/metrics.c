@@ -103,6 +103,11 @@ void metrics_gauge(struct metrics *m, enum gauge g, int64_t by)
     atomic_fetch_add_explicit(&m->gauges[g], by, memory_order_relaxed);
 }
 
+void metrics_gauge_set(struct metrics *m, enum gauge g, int64_t value)
+{
+    atomic_store_explicit(&m->gauges[g], value, memory_order_relaxed);
+}
+
 int64_t metrics_gauge_value(const struct metrics *m, enum gauge g)
 {
     return atomic_load_explicit(&m->gauges[g], memory_order_relaxed);

@@ -59,6 +59,7 @@ struct metrics *metrics_create(void); /* NULL: out of memory */
 void metrics_destroy(struct metrics *m);
 void metrics_add(struct metrics *m, enum counter c, int64_t n);
 void metrics_gauge(struct metrics *m, enum gauge g, int64_t by); /* relative */
+void metrics_gauge_set(struct metrics *m, enum gauge g, int64_t value);
 int64_t metrics_gauge_value(const struct metrics *m, enum gauge g);
 /* Durations in microseconds, lengths and sizes as they are. */
 void metrics_observe(struct metrics *m, enum histogram h, int64_t value);

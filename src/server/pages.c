@@ -268,6 +268,8 @@ static void run_metrics(struct errand *job)
     for (int i = 0; i < n; i++)
         names[i] = routes[i].path;
     names[n] = "none";
+    if (x->server->core.cache)
+        metrics_gauge_set(x->server->core.metrics, GAUGE_CACHE_BYTES, (int64_t)cache_bytes(x->server->core.cache));
     metrics_write(x->server->core.metrics, names, n + 1, &x->out);
     stats_put_metrics(x->server, &x->out);
     exchange_json(x);

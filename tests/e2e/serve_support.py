@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 
-from support import RKFORMER, TRAINED, Case
+from support import RKFORMER, SLOW, TRAINED, Case
 
 JSON = {"Content-Type": "application/json"}
 
@@ -48,7 +48,7 @@ class Server:
         self.process = subprocess.Popen([RKFORMER, "serve", *listen, *map(str, args)], env=env, stderr=subprocess.PIPE, text=True, **more)
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
-        if not self.ready.wait(60):
+        if not self.ready.wait(60 * SLOW):
             self.process.kill()
             raise RuntimeError("the server did not start: " + "\n".join(self.lines))
         if self.process.poll() is not None:
@@ -133,7 +133,9 @@ class ServeCase(Case):
     def tearDownClass(cls):
         status = cls.server.stop()
         if status != 0:
-            raise AssertionError(f"the server ended with status {status}: " + "\n".join(cls.server.lines[-20:]))
+            lines = cls.server.lines
+            report = next((i for i, line in enumerate(lines) if "Sanitizer" in line or "runtime error" in line), len(lines) - 20)
+            raise AssertionError(f"the server ended with status {status}: " + "\n".join(lines[max(report, 0) :][:80]))
 
     def post(self, path, body, status=200, **more):
         reply = self.server.post(path, body, **more)
@@ -149,7 +151,7 @@ class ServeCase(Case):
         return s
 
     def until(self, condition, seconds=20):
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * SLOW
         while not condition():
             self.assertLess(time.monotonic(), end, "waited in vain")
             time.sleep(0.02)

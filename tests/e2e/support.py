@@ -15,6 +15,7 @@ REAL = pathlib.Path(os.environ.get("RKF_TEST_MODELS", TOP / "build" / "models"))
 TRAINED = DATA / "models" / "trained"
 RANDOM = DATA / "models" / "random"
 EMBED = str(TRAINED / "bert-embed")
+SLOW = float(os.environ.get("RKF_TEST_SLOW", "1"))  # under sanitizers: how much slower and larger all may be
 
 
 def golden(name):

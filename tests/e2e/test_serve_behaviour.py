@@ -11,9 +11,9 @@ import threading
 import time
 
 from serve_support import JSON, Reply, ServeCase, Server, UnixConnection
-from support import DATA, EMBED, RKFORMER, TRAINED, Case, main
+from support import DATA, EMBED, RKFORMER, SLOW, TRAINED, Case, main
 
-MANY = [f"rain number {i} falls on the old town" for i in range(20000)]  # seconds of work for a test model
+MANY = [f"rain number {i} falls on the old town" for i in range(int(20000 / SLOW))]  # seconds of work for a test model
 
 
 def bearer(key, **more):
@@ -89,7 +89,7 @@ class Keys(OwnServer):
         t.start()
         self.until(lambda: self.server.metric("te_queue_size") > 0)
         self.post("/models/unload", {"model": "bert-embed"}, headers=bearer("admin-key"))
-        t.join(30)
+        t.join(30 * SLOW)
         self.assertEqual(result[0].status, 200)
         self.assertEqual(len(result[0].json), 4000)
 
@@ -176,6 +176,8 @@ models:
         self.assertEqual(self.answer("/embed", {"inputs": "rain", "normalize": False}), raw)
         self.answer("/embed", {"inputs": MANY[:5000]})
         self.assertLessEqual(self.server.get("/v1/cores").json["server"]["cache_bytes"], 1 << 20)
+        self.assertEqual(self.server.metric("rkformer_cache_bytes"), self.server.get("/v1/cores").json["server"]["cache_bytes"])
+        self.assertGreater(self.server.metric("rkformer_cache_bytes"), 1 << 16)
         self.assertEqual(self.answer("/embed", {"inputs": ["rain"]}), first[:1])
 
 
@@ -191,7 +193,7 @@ class Limits(OwnServer):
         self.assertEqual(reply.headers["retry-after"], "1")
         reply = self.post("/v1/embeddings", {"input": "a"}, status=429)
         self.assertEqual(reply.json["error"]["code"], "rate_limit_exceeded")
-        t.join(30)
+        t.join(30 * SLOW)
         self.assertEqual(result[0].status, 200)
         self.post("/embed", {"inputs": "a"})
         self.assertGreaterEqual(self.server.metric('te_request_failure{err="overloaded"}'), 2)
@@ -203,7 +205,7 @@ class Limits(OwnServer):
         self.until(lambda: self.server.metric("te_queue_size") > 0)
         self.post("/models/small/embed", {"inputs": "a"}, status=429)
         self.post("/models/big/embed", {"inputs": "a"})
-        t.join(30)
+        t.join(30 * SLOW)
 
     def test_payload(self):
         self.serve("--payload-limit", "10000")
@@ -224,7 +226,7 @@ class Limits(OwnServer):
         for _ in range(5):
             self.post("/embed", {"inputs": "a"})
         self.assertEqual(done, [])  # they did not wait for all of it
-        t.join(60)
+        t.join(60 * SLOW)
         self.assertEqual(len(done[0].json), len(MANY))
 
     def test_deadline(self):
@@ -358,8 +360,8 @@ class Stopping(OwnServer):
         idle.request("GET", "/health")
         reply = Reply(r := idle.getresponse(), r.read())
         self.assertEqual((reply.status, reply.headers.get("connection")), (503, "close"))
-        t.join(30)
-        self.assertEqual((result[0].status, len(result[0].json)), (200, 6000))
+        t.join(30 * SLOW)
+        self.assertEqual((result[0].status, len(result[0].json)), (200, len(MANY[:6000])))
         self.assertEqual(self.server.stop(), 0)
 
     def test_gives_up_in_time(self):
@@ -377,8 +379,8 @@ class Stopping(OwnServer):
         self.until(lambda: self.server.metric("te_queue_size") > 0)
         begin = time.monotonic()
         self.assertEqual(self.server.stop(), 0)
-        self.assertLess(time.monotonic() - begin, 5)
-        t.join(10)
+        self.assertLess(time.monotonic() - begin, 5 * SLOW)
+        t.join(10 * SLOW)
         self.assertNotEqual(result, [200])
 
     def test_sigint(self):
