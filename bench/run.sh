@@ -9,7 +9,8 @@ python=${BENCH_PYTHON:-build/bench-env/bin/python}
 if [ ! -x "$python" ]; then
     echo "== peers into build/bench-env (torch, transformers, onnxruntime, openvino, ctranslate2: about 3 GB)"
     python3 -m venv build/bench-env
-    build/bench-env/bin/pip install --quiet torch "transformers==5.*" tokenizers onnx onnxruntime openvino ctranslate2
+    build/bench-env/bin/pip install --quiet torch "transformers==5.*" tokenizers onnx onnxruntime openvino nncf ctranslate2
 fi
 [ -d /usr/share/games/fortunes ] || { echo "bench/run.sh: the texts are missing: apt-get install fortunes" >&2; exit 1; }
-exec "$python" bench/compare.py build/models/all-MiniLM-L6-v2 build/release/bench/bench_model --docs docs/performance.md "$@"
+exec "$python" bench/compare.py build/models/all-MiniLM-L6-v2 build/release/bench/bench_model --base \
+    --roofline build/release/bench/roofline --docs docs/performance.md "$@"
