@@ -91,6 +91,8 @@ struct exec {
     uint8_t cores;        /* lane: bit per core (virtual on the cpu device); 0: not on numbered cores */
     struct team *team;    /* CPU threads of this run */
     struct arena scratch; /* reset by whoever starts a run; valid until its end */
+    struct pack_cache
+        *packs;           /* while a model loads: its packed weights on disk (device/cpu/pack_cache.h); NULL: none */
     int64_t deadline_ns;  /* 0: none */
     uint8_t cores_used;   /* set by devices: cores that really computed */
     uint8_t cores_failed; /* set by devices with RKF_DEVICE or RKF_DEADLINE: cores to take for sick */

@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "base/thread.h"
 #include "device/cpu/cpu.h"
+#include "device/cpu/pack_cache.h"
 #include "encoder/encoder.h"
 #include "model/model.h"
 #include "npu/lease.h"
@@ -109,6 +110,7 @@ struct rkf_model {
     struct rkf_model *next;
     rkf_runtime *rt;
     char *name, *path;
+    char *packs; /* directory of packed weights; NULL: none */
     struct model_dir *dir;
     struct weights *weights;
     struct tokenizer *tokenizer;

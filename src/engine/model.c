@@ -158,6 +158,7 @@ static rkf_status load_names(struct rkf_model *m, const rkf_model_options *o, rk
     const char *name = o->name ? o->name : last_part(o->path);
     m->path = mem_strdup(path);
     m->name = mem_strndup(name, o->name ? strlen(name) : strcspn(name, "/"));
+    m->packs = o->pack_cache && *o->pack_cache ? mem_strdup(o->pack_cache) : NULL;
     return m->path && m->name ? RKF_OK : rkf_fail_memory(err, strlen(path), "a model's name");
 }
 
@@ -172,12 +173,21 @@ static rkf_status make_native(struct rkf_model *m, struct pool *p, enum dtype dt
     x->device = p->device;
     arena_reset(&x->scratch);
     rkf_status rc = m->weights ? RKF_OK : weights_open(m->dir->path, &m->weights, err);
+    struct pack_cache *packs = NULL;
+    if (!rc && m->packs && p == &rt->pool[POOL_CPU])
+        packs = x->packs = pack_cache_open(m->packs, m->dir->path, dtype, cpu_device_isa(p->device),
+                                           weights_identity(m->weights), &rt->log);
     if (!rc)
         rc = encoder_create(x, m->dir, m->weights, dtype, out, err);
+    x->packs = NULL;
     arena_free(&x->scratch);
     pthread_mutex_unlock(&rt->load_lock);
-    if (!rc && weights_changed(m->weights))
+    bool complete = !rc;
+    if (!rc && weights_changed(m->weights)) {
+        complete = false;
         rc = rkf_fail(err, RKF_IO, "the weights of %s changed while they were read: load the model again", m->path);
+    }
+    pack_cache_close(packs, complete);
     return rc;
 }
 
@@ -324,6 +334,7 @@ static void model_free(struct rkf_model *m)
     pthread_mutex_destroy(&m->scratch_lock);
     mem_free(m->name);
     mem_free(m->path);
+    mem_free(m->packs);
     mem_free(m);
 }
 

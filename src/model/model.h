@@ -32,7 +32,8 @@ const struct tensor *weights_find(const struct weights *w, const char *name); /*
 uint32_t weights_count(const struct weights *w);
 const struct tensor *weights_at(const struct weights *w, uint32_t i);
 size_t weights_bytes(const struct weights *w);
-bool weights_changed(const struct weights *w); /* a file changed on disk since it was mapped */
+uint64_t weights_identity(const struct weights *w); /* of these files as they are now: names, sizes, times, inodes */
+bool weights_changed(const struct weights *w);      /* a file changed on disk since it was mapped */
 /* Lets go of the pages of t (NULL: of all): they are read again from the file if needed. */
 void weights_drop(const struct weights *w, const struct tensor *t);
 bool weights_exist(const char *dir); /* there is something for weights_open */

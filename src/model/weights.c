@@ -229,6 +229,20 @@ size_t weights_bytes(const struct weights *w)
     return bytes;
 }
 
+uint64_t weights_identity(const struct weights *w)
+{
+    uint64_t h = 0;
+    for (uint32_t i = 0; i < w->n_shards; i++) {
+        const struct shard *s = &w->shards[i];
+        const uint64_t facts[] = { s->map.len, (uint64_t)s->map.mtime_ns, s->map.inode };
+        for (const char *c = s->name; *c; c++)
+            h = (h ^ (uint8_t)*c) * 0x100000001b3u;
+        for (size_t f = 0; f < sizeof facts / sizeof *facts; f++)
+            h = (h ^ facts[f]) * 0x9E3779B97F4A7C15u;
+    }
+    return h;
+}
+
 bool weights_changed(const struct weights *w)
 {
     for (uint32_t i = 0; i < w->n_shards; i++)

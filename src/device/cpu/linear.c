@@ -9,6 +9,7 @@
  * done.
  */
 #include "device/cpu/cpu_private.h"
+#include "device/cpu/pack_cache.h"
 
 #include <string.h>
 
@@ -157,6 +158,32 @@ static rkf_status linear_alloc(const struct device *d, const struct linear_part 
     return RKF_OK;
 }
 
+/* Everything that decides the packed form, but the values. */
+static uint64_t pack_key(const struct cpu_linear *l, const struct linear_part *parts, const char *isa)
+{
+    uint64_t key = pack_cache_hash(0, isa, strlen(isa));
+    const uint32_t whole[] = { l->base.in, l->base.out, l->n_parts, l->base.type, l->g->nr, l->g->kr };
+    key = pack_cache_hash(key, whole, sizeof whole);
+    for (uint32_t i = 0; i < l->n_parts; i++) {
+        const uint32_t part[] = { parts[i].weight.rows, parts[i].weight.type, parts[i].bias != NULL };
+        key = pack_cache_hash(key, part, sizeof part);
+    }
+    return key;
+}
+
+static rkf_status pack_parts(struct exec *x, const struct linear_part *parts, struct cpu_linear *l, rkf_error *err)
+{
+    struct arena_mark mark = arena_mark(&x->scratch);
+    struct pack_job job = { parts, l->n_parts, l, NULL };
+    size_t rows = (size_t)team_size(x->team) * l->g->nr * l->base.in;
+    job.rows = arena_array(&x->scratch, rows, sizeof(float));
+    if (!job.rows)
+        return rkf_fail_memory(err, rows * sizeof(float), "packing weights");
+    team_for(x->team, l->n_panels, 1, pack_panels, &job);
+    arena_release(&x->scratch, mark);
+    return RKF_OK;
+}
+
 static rkf_status cpu_prepare(struct exec *x, const struct linear_part *parts, uint32_t n, enum dtype type,
                               struct linear **out, rkf_error *err)
 {
@@ -166,17 +193,18 @@ static rkf_status cpu_prepare(struct exec *x, const struct linear_part *parts, u
         rc = linear_alloc(x->device, parts, n, type, &l, err);
     if (rc)
         return rc;
-    struct arena_mark mark = arena_mark(&x->scratch);
-    struct pack_job job = { parts, n, l, NULL };
-    size_t rows = (size_t)team_size(x->team) * l->g->nr * l->base.in;
-    job.rows = arena_array(&x->scratch, rows, sizeof(float));
-    if (!job.rows) {
-        cpu_release(&l->base);
-        return rkf_fail_memory(err, rows * sizeof(float), "packing weights");
+    struct cpu_device *cpu = (struct cpu_device *)(uintptr_t)x->device;
+    uint64_t key = x->packs ? pack_key(l, parts, cpu->k.gemm_isa[gemm_type_of(type)]) : 0;
+    if (!x->packs || !pack_cache_get(x->packs, key, l->b, l->bytes)) {
+        rc = pack_parts(x, parts, l, err);
+        if (rc) {
+            cpu_release(&l->base);
+            return rc;
+        }
+        if (x->packs)
+            pack_cache_put(x->packs, key, l->b, l->bytes);
     }
-    team_for(x->team, l->n_panels, 1, pack_panels, &job);
-    arena_release(&x->scratch, mark);
-    slab_written(&((struct cpu_device *)(uintptr_t)x->device)->slabs, l->slab);
+    slab_written(&cpu->slabs, l->slab);
     *out = &l->base;
     return RKF_OK;
 }
