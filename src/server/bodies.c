@@ -99,7 +99,7 @@ bool api_request_settle(struct api_request *r, bool auto_truncate, struct api_er
 
 static bool empty_input(const rkf_input *in)
 {
-    return in->ids ? !in->n_ids : !in->text.len || (in->pair.ptr && !in->pair.len);
+    return in->ids ? !in->n_ids : !in->text.len && !in->pair.len;
 }
 
 /* Refuses an empty list, and with `texts` an empty text in it. */
@@ -147,6 +147,9 @@ static bool finish_rerank(struct api_request *r, const char *name, struct api_er
 
 static bool finish_tei_rerank(struct api_request *r, struct api_error *e)
 {
+    for (size_t i = 0; !r->query.len && i < r->n_inputs; i++)
+        if (!r->inputs[i].text.len)
+            return api_fail(e, FAULT_EMPTY, "texts", "Input validation error: `inputs` cannot be empty");
     return finish_rerank(r, "texts", e);
 }
 

@@ -229,6 +229,16 @@ static void explain_too_long(struct call *w, const struct chunk *c, const rkf_re
     }
 }
 
+/* The library's words; TEI says in front what kind they are of. */
+static void fail_as_peer(struct call *w, enum api_fault fault, const char *message)
+{
+    static const char *const kinds[FAULT_COUNT] = { [FAULT_VALIDATION] = "Input validation error: ",
+                                                    [FAULT_TOKENIZER] = "tokenizer error ",
+                                                    [FAULT_BACKEND] = "Backend error: " };
+    bool tei = w->ep->dialect == DIALECT_TEI && kinds[fault];
+    api_fail(&w->error, fault, "", "%s%s", tei ? kinds[fault] : "", message);
+}
+
 static void note_error(struct call *w, rkf_status status, const char *message)
 {
     if (w->error.fault)
@@ -236,7 +246,7 @@ static void note_error(struct call *w, rkf_status status, const char *message)
     if (status == RKF_BUSY)
         api_fail(&w->error, FAULT_OVERLOADED, "", "Model is overloaded");
     else
-        api_fail(&w->error, api_fault_of(status), "", "%s", message);
+        fail_as_peer(w, api_fault_of(status), message);
 }
 
 /* ---- chunks */
@@ -529,7 +539,7 @@ static void tokenize(struct call *w)
     rkf_status rc = c ? rkf_tokenize(w->model->handle, &w->req.rq, w->req.add_special_tokens, &r, &err)
                       : rkf_fail_memory(&err, sizeof *c, "an answer");
     if (rc) {
-        api_fail(&w->error, rc == RKF_INVALID ? FAULT_VALIDATION : FAULT_TOKENIZER, "", "%s", err.message);
+        fail_as_peer(w, rc == RKF_INVALID ? FAULT_VALIDATION : FAULT_TOKENIZER, err.message);
         return;
     }
     *c = (struct chunk){ .next = w->chunks, .w = w, .result = r };
@@ -558,7 +568,7 @@ static void decode(struct call *w)
         char *text = NULL;
         rkf_status rc = rkf_decode(w->model->handle, in->ids, in->n_ids, w->req.skip_special_tokens, &text, &err);
         if (rc) {
-            api_fail(&w->error, rc == RKF_INVALID ? FAULT_TOKENIZER : api_fault_of(rc), "", "%s", err.message);
+            fail_as_peer(w, rc == RKF_INVALID ? FAULT_TOKENIZER : api_fault_of(rc), err.message);
             return;
         }
         size_t len = strlen(text) + 1;

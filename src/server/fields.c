@@ -19,7 +19,8 @@
 #define CONTENT                                                                                                        \
     OBJECT("\"content\"",                                                                                              \
            "\"content\":" LIST(OBJECT("\"type\",\"text\"", "\"type\":{\"const\":\"text\"},\"text\":" WORDS)))
-#define SEQUENCE "{\"type\":\"array\",\"minItems\":1,\"maxItems\":2,\"items\":" WORDS "}"
+/* At least one of the two is not empty. */
+#define SEQUENCE "{\"type\":\"array\",\"minItems\":1,\"maxItems\":2,\"items\":" STRING ",\"contains\":" WORDS "}"
 
 struct reading {
     const struct field *field;

@@ -225,6 +225,42 @@ class Errors(ServeCase):
         self.assertEqual(self.post("/predict", {"inputs": "a"}, status=424).json["error_type"], "Backend")
         self.assertIn("prompt", self.post("/embed", {"inputs": "a", "prompt_name": "nope"}, status=422).json["error"])
 
+    def test_edges(self):
+        """Empty, null and wrong values, as the peers answer them."""
+        for path, body, status, words in (
+            ("/embed", {"inputs": None}, 422, "missing field `inputs`"),
+            ("/embed", {"inputs": ["a", ""]}, 400, "cannot be empty"),
+            ("/embed", {"inputs": [[]]}, 400, "cannot be empty"),
+            ("/embed", {"inputs": [1, "a"]}, 422, "Failed to deserialize"),
+            ("/embed", {"inputs": [999999]}, 422, "Input validation error: "),
+            ("/embed", {"inputs": "a", "dimensions": 65}, 422, "smaller than the maximum"),
+            ("/embed", {"inputs": "a", "truncate": None, "normalize": None, "prompt_name": None, "dimensions": None}, 200, "[["),
+            ("/similarity", {"inputs": {"source_sentence": "a", "sentences": []}}, 400, "`inputs.sentences` cannot be empty"),
+            ("/similarity", {"inputs": {"source_sentence": "", "sentences": ["a"]}}, 400, "cannot be empty"),
+            ("/tokenize", {"inputs": []}, 400, "`inputs` cannot be empty"),
+            ("/decode", {"ids": []}, 400, "`ids` cannot be empty"),
+            ("/v1/embeddings", {"input": None}, 400, "missing field `input`"),
+            ("/v1/embeddings", {"input": ["a", ""]}, 400, "cannot be empty"),
+            ("/v1/embeddings", {"input": "a", "model": None, "encoding_format": None}, 200, "embedding"),
+            ("/v1/embeddings", {"input": [999999]}, 400, "outside the vocabulary"),
+            ("/v2/embed", {"model": "bert-embed", "texts": []}, 400, "`texts` cannot be empty"),
+            ("/v2/embed", {"texts": ["a"], "embedding_types": ["foo"]}, 400, "unknown value 'foo'"),
+            ("/v2/embed", {"texts": ["a"], "model": "nope"}, 404, "does not exist"),
+            ("/api/embed", {"model": "bert-embed"}, 400, "missing field `input`"),
+            ("/api/embed", {"model": "bert-embed", "input": 5}, 400, "expected a string"),
+            ("/models/bert-embed/embed", {"inputs": "a"}, 200, "[["),
+            ("/models/nope/embed", {"inputs": "a"}, 404, "nope"),
+            ("/embed/", {"inputs": "a"}, 404, "unknown path"),
+            ("/v1/models", {}, 405, "is not for POST"),
+        ):
+            with self.subTest(path=path, body=body):
+                self.assertIn(words, self.post(path, body, status=status).body.decode())
+        head = self.server.request("HEAD", "/info")
+        self.assertEqual((head.status, head.body), (200, b""))
+        self.assertEqual(self.server.request("HEAD", "/embed").status, 405)
+        self.assertEqual(set(self.server.request("PUT", "/").headers["allow"].split(", ")), {"OPTIONS", "GET", "POST"})
+        self.assertEqual(self.server.request("OPTIONS", "/embed").status, 204)
+
     def test_tei_framework(self):
         reply = self.post("/embed", "{", status=400)
         self.assertTrue(reply.body.startswith(b"Failed to parse the request body as JSON: "), reply.body)

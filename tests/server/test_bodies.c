@@ -160,6 +160,9 @@ static void tei_predict(void **state)
     refuses(&body_tei_predict, "{\"inputs\":[[]]}", FAULT_TYPE, "a pair of strings");
     refuses(&body_tei_predict, "{\"inputs\":[[\"a\"],\"b\"]}", FAULT_TYPE, "inputs: expected");
     refuses(&body_tei_predict, "{\"inputs\":\"\"}", FAULT_EMPTY, "cannot be empty");
+    refuses(&body_tei_predict, "{\"inputs\":[\"\",\"\"]}", FAULT_EMPTY, "cannot be empty");
+    accepts(&body_tei_predict, "{\"inputs\":[\"\",\"b\"]}"); /* as the peer: one of the two may be */
+    accepts(&body_tei_predict, "{\"inputs\":[[\"a\",\"\"]]}");
 }
 
 static void tei_rerank(void **state)
@@ -173,6 +176,8 @@ static void tei_rerank(void **state)
     accepts(&body_tei_rerank, "{\"query\":\"q\",\"texts\":[\"a\"],\"raw_scores\":true}");
     assert_int_equal(r.rq.scores, RKF_SCORES_RAW);
     refuses(&body_tei_rerank, "{\"query\":\"q\",\"texts\":[]}", FAULT_EMPTY, "`texts` cannot be empty");
+    refuses(&body_tei_rerank, "{\"query\":\"\",\"texts\":[\"a\",\"\"]}", FAULT_EMPTY, "`inputs` cannot be empty");
+    accepts(&body_tei_rerank, "{\"query\":\"\",\"texts\":[\"a\"]}");
     refuses(&body_tei_rerank, "{\"query\":\"q\",\"texts\":\"a\"}", FAULT_TYPE, "texts: expected a list");
     refuses(&body_tei_rerank, "{\"texts\":[\"a\"]}", FAULT_TYPE, "missing field `query`");
 }
