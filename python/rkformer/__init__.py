@@ -39,6 +39,35 @@ if TYPE_CHECKING:
     from ._result import Encoding, SparseVector
     from ._runtime import Runtime, devices
 
+__all__ = [
+    "bench",
+    "BusyError",
+    "CancelledError",
+    "ClosedError",
+    "ConflictError",
+    "DeadlineError",
+    "DeviceError",
+    "devices",
+    "Encoding",
+    "FormatError",
+    "inspect",
+    "InternalError",
+    "InvalidError",
+    "library_version",
+    "Model",
+    "NotFoundError",
+    "OutOfMemoryError",
+    "quantize",
+    "RKFError",
+    "Runtime",
+    "SparseVector",
+    "stats",
+    "SystemIOError",
+    "TooLongError",
+    "UnavailableError",
+    "UnsupportedError",
+]
+
 _HOMES: Dict[str, str] = {
     "Model": "_model",
     "quantize": "_model",

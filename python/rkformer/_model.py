@@ -298,9 +298,9 @@ class Model(_flow.Flow):
         truncate: Union[bool, str, None] = None,
         progress: "Progress" = None,
         timeout: Optional[float] = None,
-    ) -> "Union[NDArray[np.float32], List[NDArray[np.float32]]]":
+    ) -> Any:
         """One embedding per token, special tokens included: [tokens, dim] float32 per text."""
-        return self._rows(  # type: ignore[no-any-return]
+        return self._rows(
             _native.TASK_TOKENS,
             texts,
             token_type_ids,
@@ -321,9 +321,9 @@ class Model(_flow.Flow):
         truncate: Union[bool, str, None] = None,
         progress: "Progress" = None,
         timeout: Optional[float] = None,
-    ) -> "Union[NDArray[np.float32], List[NDArray[np.float32]]]":
+    ) -> Any:
         """The last hidden state: [tokens, hidden_size] float32 per text."""
-        return self._rows(  # type: ignore[no-any-return]
+        return self._rows(
             _native.TASK_HIDDEN,
             texts,
             token_type_ids,
@@ -342,10 +342,10 @@ class Model(_flow.Flow):
         truncate: Union[bool, str, None] = None,
         progress: "Progress" = None,
         timeout: Optional[float] = None,
-    ) -> "Union[NDArray[np.float32], List[NDArray[np.float32]]]":
+    ) -> Any:
         """The head's raw output, float32 per text: [labels], per token [tokens, labels], answers [tokens, 2] (start, end),
         fill-mask [tokens, vocab], multiple choice [1]."""
-        return self._rows(  # type: ignore[no-any-return]
+        return self._rows(
             _native.TASK_LOGITS,
             texts,
             token_type_ids,
@@ -593,57 +593,60 @@ class Model(_flow.Flow):
 
     # ---- the same for asyncio: cancelling the task cancels the request
 
+    async def _await(self, method: Callable[..., Any], args: Any, options: Any) -> Any:
+        return await method(_flow.Soon(self), *args, **options)
+
     async def aembed(self, *args: Any, **options: Any) -> Any:
         """`embed`, awaited."""
-        return await Model.embed(_flow.Soon(self), *args, **options)  # type: ignore[arg-type,misc]
+        return await self._await(Model.embed, args, options)
 
     async def asparse(self, *args: Any, **options: Any) -> Any:
         """`sparse`, awaited."""
-        return await Model.sparse(_flow.Soon(self), *args, **options)  # type: ignore[arg-type,misc]
+        return await self._await(Model.sparse, args, options)
 
     async def atokens(self, *args: Any, **options: Any) -> Any:
         """`tokens`, awaited."""
-        return await Model.tokens(_flow.Soon(self), *args, **options)  # type: ignore[arg-type,misc]
+        return await self._await(Model.tokens, args, options)
 
     async def ahidden(self, *args: Any, **options: Any) -> Any:
         """`hidden`, awaited."""
-        return await Model.hidden(_flow.Soon(self), *args, **options)  # type: ignore[arg-type,misc]
+        return await self._await(Model.hidden, args, options)
 
     async def alogits(self, *args: Any, **options: Any) -> Any:
         """`logits`, awaited."""
-        return await Model.logits(_flow.Soon(self), *args, **options)  # type: ignore[arg-type,misc]
+        return await self._await(Model.logits, args, options)
 
     async def arerank(self, *args: Any, **options: Any) -> Any:
         """`rerank`, awaited."""
-        return await Model.rerank(_flow.Soon(self), *args, **options)  # type: ignore[arg-type,misc]
+        return await self._await(Model.rerank, args, options)
 
     async def ascore_pairs(self, *args: Any, **options: Any) -> Any:
         """`score_pairs`, awaited."""
-        return await Model.score_pairs(_flow.Soon(self), *args, **options)  # type: ignore[arg-type,misc]
+        return await self._await(Model.score_pairs, args, options)
 
     async def aclassify(self, *args: Any, **options: Any) -> Any:
         """`classify`, awaited."""
-        return await Model.classify(_flow.Soon(self), *args, **options)  # type: ignore[arg-type,misc]
+        return await self._await(Model.classify, args, options)
 
     async def azero_shot(self, *args: Any, **options: Any) -> Any:
         """`zero_shot`, awaited."""
-        return await Model.zero_shot(_flow.Soon(self), *args, **options)  # type: ignore[arg-type,misc]
+        return await self._await(Model.zero_shot, args, options)
 
     async def aner(self, *args: Any, **options: Any) -> Any:
         """`ner`, awaited."""
-        return await Model.ner(_flow.Soon(self), *args, **options)  # type: ignore[arg-type,misc]
+        return await self._await(Model.ner, args, options)
 
     async def aqa(self, *args: Any, **options: Any) -> Any:
         """`qa`, awaited."""
-        return await Model.qa(_flow.Soon(self), *args, **options)  # type: ignore[arg-type,misc]
+        return await self._await(Model.qa, args, options)
 
     async def afill_mask(self, *args: Any, **options: Any) -> Any:
         """`fill_mask`, awaited."""
-        return await Model.fill_mask(_flow.Soon(self), *args, **options)  # type: ignore[arg-type,misc]
+        return await self._await(Model.fill_mask, args, options)
 
     async def achoose(self, *args: Any, **options: Any) -> Any:
         """`choose`, awaited."""
-        return await Model.choose(_flow.Soon(self), *args, **options)  # type: ignore[arg-type,misc]
+        return await self._await(Model.choose, args, options)
 
     # ---- tokens
 
@@ -718,4 +721,5 @@ def quantize(embeddings: "NDArray[np.float32]", precision: str) -> "NDArray[Any]
     steps = (high - low) / 255
     with np.errstate(divide="ignore", invalid="ignore"):
         levels = np.nan_to_num((embeddings - low) / steps, nan=0.0, posinf=0.0, neginf=0.0)
-    return levels.astype(np.uint8) if precision == "uint8" else (levels - 128).astype(np.int8)
+    quantized: "NDArray[Any]" = levels.astype(np.uint8) if precision == "uint8" else (levels - 128).astype(np.int8)
+    return quantized

@@ -172,8 +172,7 @@ _pending: Dict[int, Pending] = {}
 _cookies = itertools.count(1)
 
 
-@_native.DoneFn
-def _on_done(cookie: int, ticket: int, status: int, result: Optional[int], error: Any) -> None:
+def _done(cookie: int, ticket: int, status: int, result: Optional[int], error: Any) -> None:
     in_callback.active = True  # what is dropped here must not be closed here
     try:
         _answer(cookie, status, Result(result) if result else None, error)
@@ -190,6 +189,9 @@ def _answer(cookie: int, status: int, result: Optional[Result], error: Any) -> N
         pending.message = error[0].message.decode("utf-8", "replace") if error else "the request failed"
     pending.status = status
     pending.answer()
+
+
+_on_done = _native.DoneFn(_done)  # one for ever: the library calls it on its threads
 
 
 def submit(library: Any, model: int, request: Any, pending: Pending) -> None:

@@ -26,9 +26,11 @@ _LEVELS = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
 _LEVEL_NAMES = {"error": 0, "warn": 1, "warning": 1, "info": 2, "debug": 3}
 
 
-@_native.LogFn
-def _on_log(cookie: Any, level: int, line: bytes) -> None:
+def _log(cookie: Any, level: int, line: bytes) -> None:
     logger.log(_LEVELS[min(level, 3)], "%s", line.decode("utf-8", "replace"))
+
+
+_on_log = _native.LogFn(_log)  # one for ever: the library calls it on its threads
 
 
 def _environment(name: str) -> Optional[str]:

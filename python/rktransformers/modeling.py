@@ -207,13 +207,13 @@ class RKModel(PreTrainedModel):
             raise TypeError(f"{cls.__name__}.from_pretrained() got an unexpected argument {sorted(unknown)[0]!r}")
         if trust_remote_code:
             _warn_once("trust_remote_code is ignored: no code of a model's repository is ever run")
-        hub = dict(cache_dir=cache_dir, token=token, local_files_only=local_files_only)
+        hub: Dict[str, Any] = dict(cache_dir=cache_dir, token=token, local_files_only=local_files_only)
         path = _hub.resolve(
             pretrained_model_name_or_path,
             revision=revision,
             force_download=force_download,
             subfolder=subfolder,
-            **hub,  # type: ignore[arg-type]
+            **hub,
         )
         return cls(
             model_path=path,
