@@ -145,7 +145,7 @@ class RKModel(PreTrainedModel):
             raise
         self._folder, self._file = loaded.folder, loaded.file
         self.model_path = loaded.folder / loaded.file if loaded.file else loaded.folder
-        self.platform = platform or facts["platform"]
+        self.platform = facts["platform"]
         self.core_mask = facts["core_mask"]
         self.rknn_config = rknn_config or loaded.rknn_config
         self._values = loaded.config
