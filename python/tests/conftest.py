@@ -25,7 +25,12 @@ def golden(name):
 
 def build_tree():
     """The build tree whose simulator and .rknn models the tests use, or None."""
-    for name in (os.environ.get("RKFORMER_BUILD"), TOP / "build" / "release", TOP / "build" / "dev", TOP / "build" / "land"):
+    for name in (
+        os.environ.get("RKFORMER_BUILD"),
+        TOP / "build" / "release",
+        TOP / "build" / "dev",
+        TOP / "build" / "land",
+    ):
         if name and (Path(name) / "sim-models" / "bert-embed").is_dir():
             return Path(name)
     return None

@@ -60,7 +60,12 @@ def test_round_trip():
 
 
 def test_blocks_are_found_by_path_not_by_ending():
-    blocks = {"rknn/other_model.rknn": {"batch_size": 2}, "model.rknn": {"batch_size": 3}, "a/x.rknn": {}, "b/x.rknn": {}}
+    blocks = {
+        "rknn/other_model.rknn": {"batch_size": 2},
+        "model.rknn": {"batch_size": 3},
+        "a/x.rknn": {},
+        "b/x.rknn": {},
+    }
     assert find_block(blocks, "model.rknn").batch_size == 3
     assert find_block(blocks, "rknn/other_model.rknn").batch_size == 2
     assert find_block(blocks, "elsewhere/other_model.rknn").batch_size == 2

@@ -73,7 +73,13 @@ def test_what_is_said_when_nothing_helps(tmp_path, monkeypatch):
     monkeypatch.setenv("RKFORMER_COMMAND", command)
     with pytest.raises(OSError) as error:
         _hub.resolve("org/name", cache_dir=tmp_path)
-    for words in ("org/name", str(tmp_path), "no such model", "huggingface_hub is not installed", "rkformer pull org/name"):
+    for words in (
+        "org/name",
+        str(tmp_path),
+        "no such model",
+        "huggingface_hub is not installed",
+        "rkformer pull org/name",
+    ):
         assert words in str(error.value)
 
 

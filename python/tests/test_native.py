@@ -76,7 +76,9 @@ def test_every_function_and_status_of_the_header_is_declared():
     header = (TOP / "include" / "rkformer.h").read_text()
     declared = set(re.findall(r"^RKF_API [^(]*?\b(rkf_\w+)\(", header, flags=re.M))
     assert declared == set(_native._PROTOTYPES)
-    names = re.findall(r"^    RKF_(\w+)(?: = 0)?,", header.split("typedef enum rkf_status")[1].split("}")[0], flags=re.M)
+    names = re.findall(
+        r"^    RKF_(\w+)(?: = 0)?,", header.split("typedef enum rkf_status")[1].split("}")[0], flags=re.M
+    )
     for value, name in enumerate(names):
         assert getattr(_native, name) == value
         if value:
@@ -419,7 +421,10 @@ def test_control_c_ends_a_long_call(tmp_path):
         "model.embed(['rain and snow ' * 20] * 400000)\n"
     )
     child = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)),
     )
     child.stdout.readline()
     time.sleep(0.5)
