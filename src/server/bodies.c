@@ -284,6 +284,8 @@ const struct body body_tei_predict = {
 const struct body body_tei_rerank = {
     .name = "RerankRequest",
     .key = "texts",
+    .extra = "\"anyOf\":[{\"properties\":{\"query\":{\"minLength\":1}}},{\"properties\":{\"texts\":{\"items\":{"
+             "\"minLength\":1}}}}]",
     .finish = finish_tei_rerank,
     .fields = (const struct field[]){ { "query", FIELD_STR, AT(query), .required = true },
                                       { "texts", FIELD_TEXT_LIST, .required = true },
