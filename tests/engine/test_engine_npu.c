@@ -176,6 +176,54 @@ static void three_models_on_three_cores_under_load(void **state)
             free(apart_answers[i][n]);
 }
 
+/* ---- memory: one model on three cores holds its weights once (natively: device/test_rknn_linear.c) */
+
+static void *call_some(void *arg)
+{
+    for (size_t i = 0; i < 8; i++)
+        rkf_result_free(embed(arg, i));
+    return NULL;
+}
+
+/* What the NPU holds when the model has run on every core of its mask. */
+static struct rknnsim_counters held_on(const char *mask, const char *path, const char *file)
+{
+    rkf_error err;
+    rkf_runtime *rt = open_sim("rk3588");
+    rkf_model_options o = RKF_MODEL_OPTIONS_INIT;
+    rkf_model *m = NULL;
+    pthread_t t[9];
+    o.path = path;
+    o.file_name = file;
+    o.core_mask = mask;
+    sim_config("reset=counters");
+    assert_ok(rkf_model_open(rt, &o, &m, &err));
+    for (int tries = 0; tries < 50; tries++) { /* until every core of the mask has had work */
+        for (int i = 0; i < 9; i++)
+            assert_int_equal(pthread_create(&t[i], NULL, call_some, m), 0);
+        for (int i = 0; i < 9; i++)
+            pthread_join(t[i], NULL);
+        struct rknnsim_counters c = sim_counters();
+        if (c.jobs[0] && (!strcmp(mask, "0") || (c.jobs[1] && c.jobs[2])))
+            break;
+    }
+    struct rknnsim_counters held = sim_counters();
+    rkf_runtime_close(rt);
+    nothing_is_left();
+    return held;
+}
+
+static void three_cores_hold_the_weights_once(void **state)
+{
+    (void)state;
+    struct rknnsim_counters one = held_on("0", SIM_MODEL_DIR "/bert-embed", "model_b1_s64.rknn"),
+                            three = held_on("auto", SIM_MODEL_DIR "/bert-embed", "model_b1_s64.rknn");
+    assert_true(three.jobs[1] && three.jobs[2] && three.contexts > one.contexts);
+    assert_int_equal(three.weights, 1);
+    assert_int_equal(three.weights_loaded, 1);
+    assert_int_equal(three.weights_bytes, one.weights_bytes);
+}
+
 /* ---- faults */
 
 static void a_timeout_is_retried(void **state)
@@ -361,6 +409,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(three_models_on_three_cores_under_load),
+        cmocka_unit_test(three_cores_hold_the_weights_once),
         cmocka_unit_test(a_timeout_is_retried),
         cmocka_unit_test(a_dead_core_is_named_and_auto_goes_round_it),
         cmocka_unit_test(the_cpu_takes_over_where_that_is_allowed),
