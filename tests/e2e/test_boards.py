@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
 import unittest
 
 from support import DATA, EMBED, RKFORMER, Case
@@ -85,6 +86,30 @@ class Boards(Case):
                 answer = self.run_command("devices", "--require-npu", "--root", BOARDS / board)
                 self.assertEqual((answer.status, answer.err),
                                  (2, f"rkformer: this machine has no NPU that can be used: {why}\n"))
+
+
+@unittest.skipUnless(os.geteuid() == 0 and shutil.which("setpriv"), "needs root, to become somebody else")
+class Permission(Case):
+    """As a user who may not open the node: which group to join."""
+
+    def test_group(self):
+        groups = {"video": "no permission to open /dev/dri/card1: join its group (sudo usermod -aG video $USER, then log in again; in a "
+                           "container --group-add video)",
+                  "root": "no permission to open /dev/dri/card1: it belongs to root; add a udev rule that gives it to group render "
+                          "(KERNEL==\"card1\", GROUP=\"render\", MODE=\"0660\") or run as root"}
+        for group, words in groups.items():
+            with self.subTest(group=group):
+                root = self.dir / group
+                shutil.copytree(BOARDS / "rk3588", root)
+                os.chmod(self.dir, 0o755)
+                shutil.chown(root / "dev/dri/card1", "root", group)
+                os.chmod(root / "dev/dri/card1", 0o660)
+                command = shutil.copy(RKFORMER, self.dir / "rkformer")
+                p = subprocess.run(["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", command, "devices", "--json",
+                                    "--root", root], capture_output=True, env=self.env, cwd="/", timeout=60)
+                self.assertEqual(p.returncode, 0, p.stderr)
+                npu = json.loads(p.stdout)["npu"]
+                self.assertEqual((npu["driver"]["group"], npu["driver"]["accessible"], npu["advice"]), (group, False, [words]))
 
 
 @unittest.skipUnless(SIM, "the simulator is not built")
