@@ -3,18 +3,17 @@
 """
 The placement studies of docs/placement.md, over the simulated RK3588 and its cost model (sim/cost.c):
 
+  virtual  the placement alone in simulated time (tests/npu/test_placement_batches.c): exact, the same on every machine
   pinned   three models on cores 0, 1 and 2 with 64 clients each, in one process and in three, one after the other, with
-           every answer compared; first half one way, second half the other, so that a change of the machine's load shows
+           every answer compared; they take turns, so that a change of the machine's load shows
   auto     one model: `auto` against placements made by hand at 1, 3, 8 and 64 concurrent requests, short and long texts
            mixed; the placements take turns within every round, a cell is the median of its rounds
-
-  virtual  the placement alone in simulated time (tests/npu/test_placement_batches.c): exact, the same on every machine
 
     bench/placement.py build/release/bench/load [--seconds 8] [--rounds 3] [--pinned-seconds 60] [--out build/placement.json]
     bench/placement.py --plot build/placement.json --docs docs/placement.md     (writes its tables, and the SVG files beside it)
 
-In the first two, modelled NPU times are multiplied (scale) until the host, on which they are measured, hardly matters: `npu busy` is the
-share of the time that the virtual cores had a job. Nothing but the standard library is needed.
+Modelled NPU times are multiplied (scale; in the last by requests at once) until the host, on which they are measured,
+hardly matters: `npu busy` is the share of the time that the virtual cores had a job. Standard library only.
 """
 import argparse
 import json
@@ -29,9 +28,10 @@ TRAINED = "tests/data/models/trained/"
 PINNED = {"scale": 60, "models": [TRAINED + "bert-embed", TRAINED + "mpnet-embed", TRAINED + "xlmr-embed"], "clients": 64}
 LOADS = [1, 3, 8, 64]
 STUDIES = [
-    {"name": "MiniLM, native", "key": "minilm", "model": "build/models/all-MiniLM-L6-v2", "scale": 60, "longest": 128, "warm": 0.7},
-    {"name": "tiny BERT, native", "key": "tiny", "model": TRAINED + "bert-embed", "scale": 60, "longest": 60, "warm": 0.5},
-    {"name": "tiny BERT, .rknn", "key": "rknn", "model": "{build}/sim-models/bert-embed:model_b1_s64.rknn", "scale": 60,
+    {"name": "MiniLM, native", "key": "minilm", "model": "build/models/all-MiniLM-L6-v2", "scale": [300, 300, 200, 60], "longest": 128,
+     "warm": 0.6},
+    {"name": "tiny BERT, native", "key": "tiny", "model": TRAINED + "bert-embed", "scale": [300, 300, 300, 200], "longest": 60, "warm": 0.5},
+    {"name": "tiny BERT, .rknn", "key": "rknn", "model": "{build}/sim-models/bert-embed:model_b1_s64.rknn", "scale": [60] * 4,
      "longest": 60, "warm": 0.3},
 ]
 BY_HAND = ["0", "0_1", "all", "0 + 1", "0_1 + 2", "0 + 1 + 2"]
@@ -83,7 +83,7 @@ def run_auto(program, build, study, seconds, rounds):
             for placement in ["auto"] + BY_HAND:
                 args = ["--no-check", "--seconds", str(seconds), "--warm", str(seconds * study["warm"]), "--longest", str(study["longest"])]
                 what = targets(model, placement, n)
-                models = done.get(tuple(what)) or load(program, args + what, study["scale"], compute=False)
+                models = done.get(tuple(what)) or load(program, args + what, study["scale"][LOADS.index(n)], compute=False)
                 done[tuple(what)] = models
                 if any(m["failed"] for m in models):
                     sys.exit(f"{placement}: {models}")
@@ -167,7 +167,7 @@ def pinned_table(cells):
 
 def auto_table(study, rows):
     cells = median_cells(rows)
-    lines = [f"**{study['name']}** (modelled times x {study['scale']}; tokens per second, median of {len(rows) // len(cells)} rounds)", "",
+    lines = [f"**{study['name']}** (modelled times x {', '.join(map(str, study['scale']))} with {', '.join(map(str, LOADS))} at once; tokens per second, median of {len(rows) // len(cells)} rounds)", "",
              "| requests at once | auto | " + " | ".join(BY_HAND) + " | auto / best |", "|---|" + "---|" * (len(BY_HAND) + 2)]
     for n in LOADS:
         hand = [cells[n, p] for p in BY_HAND]

@@ -17,7 +17,7 @@ enum {
     MODELS_N = 4,
     PER_MODEL = 2,
     CLIENTS = MODELS_N * PER_MODEL,
-    REQUESTS = 12,
+    REQUESTS = 8,
     TEXTS = 4,
     DIM = 64,
     SLACK = 32 << 10
@@ -180,7 +180,7 @@ static void memory_returns_to_the_baseline(void **state)
                                             true };
     int64_t first = 0;
     int threads = count_threads();
-    for (int round = 0; round < 6; round++) {
+    for (int round = 0; round < 4; round++) {
         under(&both, path, threads);
         int64_t now = memory_in_use();
         if (round == 1)
