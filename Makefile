@@ -8,7 +8,7 @@ JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 600
 
-.PHONY: help build demo model test test-python wheels test-clients check check-source check-clang check-asan check-tsan check-valgrind check-aarch64 \
+.PHONY: help build demo model test test-python test-python-full wheels test-clients check check-source check-clang check-asan check-tsan check-valgrind check-aarch64 \
         check-fuzz bench fuzz install format clean distclean
 
 help: ## this list
@@ -42,6 +42,9 @@ test-python: ## the Python package's tests alone, installed into build/python-ve
 	@tools/packages.sh build test
 	@tools/build.sh release
 	@tools/test_python.sh build/release
+
+test-python-full: build ## differential tests against PYTHONS ("a/bin/python b/bin/python", with torch, transformers, sentence-transformers) on MODELS (trained/, random/)
+	@tools/test_python_full.sh "$(MODELS)" $(PYTHONS)
 
 check: check-source check-clang check-asan check-tsan check-valgrind check-aarch64 check-fuzz ## everything below, in this order
 
