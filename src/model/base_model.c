@@ -56,7 +56,7 @@ rkf_status model_base(const char *root, const struct model_dir *m, struct base_m
                         bases[0]);
     for (size_t i = 0; i < n; i++)
         if (hf_snapshot(cache, bases[i], "main", path, sizeof path)) {
-            snprintf(out->id, sizeof out->id, "%s", bases[i]);
+            snprintf(out->id, sizeof out->id, "%.*s", (int)sizeof out->id - 1, bases[i]);
             snprintf(out->path, sizeof out->path, "%s", path);
             *found = true;
             return RKF_OK;

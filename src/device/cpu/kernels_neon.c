@@ -4,6 +4,58 @@
 
 #include "device/cpu/kernels_simd.h"
 
+ALWAYS_INLINE vf fma_lane(vf sum, vf w, vf x, const int lane)
+{
+    switch (lane) {
+    case 0:
+        return vfmaq_laneq_f32(sum, w, x, 0);
+    case 1:
+        return vfmaq_laneq_f32(sum, w, x, 1);
+    case 2:
+        return vfmaq_laneq_f32(sum, w, x, 2);
+    default:
+        return vfmaq_laneq_f32(sum, w, x, 3);
+    }
+}
+
+enum { TILE_ROWS_F32 = 5 }; /* 5 x 4 sums, 5 of x, 1 of b and what is on its way: the sixth row would be spilled */
+
+/* Four depths at a time: a load of each row serves four steps, which in-order cores need to keep their multiplier busy.
+ */
+ALWAYS_INLINE void tile_rows_f32(const int R, const struct tile *t)
+{
+    vf sum[8][TILE_VECS], x[8];
+    const float *a = t->a, *b = t->b;
+    uintptr_t ahead = t->ahead;
+    uint32_t i = 0;
+    if (R > TILE_ROWS_F32)
+        return;
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < TILE_VECS; v++) sum[r][v] = vf_set(0);
+    for (; i + 4 <= t->k; i += 4, b += 4 * NR) {
+        __builtin_prefetch((const void *)ahead, 0, 2);
+        ahead += 4 * (size_t)t->ahead_step;
+        UNROLL for (int r = 0; r < R; r++) x[r] = vf_load(a + (size_t)r * t->lda + i);
+        UNROLL for (int lane = 0; lane < 4; lane++) UNROLL for (int v = 0; v < TILE_VECS; v++)
+        {
+            vf w = vf_load(b + lane * NR + v * LANES);
+            KEEP_ORDER();
+            UNROLL for (int r = 0; r < R; r++) sum[r][v] = fma_lane(sum[r][v], w, x[r], lane);
+        }
+    }
+    for (; i < t->k; i++, b += NR)
+        UNROLL for (int v = 0; v < TILE_VECS; v++) UNROLL for (int r = 0; r < R; r++)
+            sum[r][v] = vf_fma_n(a[(size_t)r * t->lda + i], vf_load(b + v * LANES), sum[r][v]);
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < TILE_VECS; v++)
+        vf_store(t->c + r * NR + v * LANES, sum[r][v]);
+}
+
+static void tile_f32(const struct tile *t)
+{
+#define DO(R) tile_rows_f32(R, t)
+    EACH_ROWS(t->rows, DO)
+#undef DO
+}
+
 /*
  * Int8 without dot products. 16 depths of a column stand together, [k / 16][NR][16]. Two products of the same place in
  * the low and high half fit 16 bits (|x| <= 128, |w| <= 127: 2 * 128 * 127 < 2^15), pairs of those are added into 32.
@@ -77,7 +129,7 @@ void kernels_init_neon(struct kernels *k, uint32_t flags)
         return;
     k->isa = "neon";
     simd_fill(k);
-    k->gemm[GEMM_F32] = (struct gemm){ TILE_ROWS, NR, 1, 4, simd_tile_f32, NULL, simd_pack_b_f32, NULL };
+    k->gemm[GEMM_F32] = (struct gemm){ TILE_ROWS_F32, NR, 1, 4, tile_f32, NULL, simd_pack_b_f32, NULL };
     k->gemm[GEMM_BF16] = (struct gemm){
         TILE_ROWS_16, NR, 2, 4, simd_tile_bf16, NULL, simd_pack_b_bf16, simd_widen_bf16
     };

@@ -4,7 +4,7 @@
 
 #include "device/cpu/kernels_simd.h"
 
-enum { TILE_ROWS_I8 = 6, KR_I8 = 16 }; /* 6 x 4 sums, 1 of b at a time, 6 of a: 16 depths each */
+enum { TILE_ROWS_I8 = 5, KR_I8 = 16 }; /* 5 x 4 sums, 5 of x, 1 of b and what is on its way: 16 depths each */
 
 ALWAYS_INLINE int32x4_t dot_lane(int32x4_t sum, int8x16_t w, int8x16_t x, const int lane)
 {
@@ -38,6 +38,7 @@ ALWAYS_INLINE void tile_rows(const int R, const struct tile *t)
             UNROLL for (int v = 0; v < 4; v++)
             {
                 int8x16_t w = vld1q_s8(b + lane * 4 * NR + v * 16);
+                KEEP_ORDER();
                 UNROLL for (int r = 0; r < R; r++) sum[r][v] = dot_lane(sum[r][v], w, x[r], lane);
             }
         }
