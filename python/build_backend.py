@@ -4,7 +4,8 @@ a zip file.
 
 Needs on the machine: cmake (3.22), ninja or make, a C compiler, pkg-config and libonig-dev; `tools/packages.sh build` installs
 them on Debian and Ubuntu. With the packages of the command there too (libmicrohttpd, libcurl, libyaml, ncurses) the wheel
-carries `rkformer` as well. RKF_LIBRARY_DIR names a folder with a librkformer.so.0 that is built already: no compiler is used.
+carries `rkformer` as well. RKF_LIBRARY_DIR names a build tree with a librkformer.so.0 (and the command, if it is there): no
+compiler is used.
 RKF_WHEEL_TAG names the platform tag (tools/build_wheels.sh); the default is this machine's.
 """
 
@@ -115,7 +116,7 @@ def built_library():
     }.items():
         for place in places:
             path = os.path.join(build, place)
-            if os.path.isfile(path) and (command or not name.endswith("bin/rkformer")):
+            if os.path.isfile(path) and (command or given or not name.endswith("bin/rkformer")):
                 files[name] = path
     if not os.path.isfile(files[f"rkformer/lib/{SONAME}"]):
         raise SystemExit(f"{files[f'rkformer/lib/{SONAME}']} is not there")
