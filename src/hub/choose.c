@@ -218,6 +218,10 @@ rkf_status hub_choose_shards(struct hub_listing *l, const struct hub_rules *r, c
     const char *slash = strrchr(index->name, '/');
     snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - index->name) : 0, index->name);
     yyjson_val *map = yyjson_obj_get(yyjson_doc_get_root(doc), "weight_map");
+    if (!yyjson_is_obj(map)) {
+        yyjson_doc_free(doc);
+        return rkf_fail(err, RKF_FORMAT, "%s has no \"weight_map\"", index->name);
+    }
     yyjson_obj_foreach(map, i, n, key, v)
     {
         const char *name = yyjson_get_str(v);

@@ -216,17 +216,18 @@ class Drip(Fault):
         handler.wfile.write(content[self.after :])
 
 
-class Slow(Fault):
-    """A piece at a time."""
+class Hold(Fault):
+    """So many bytes, then nothing until release() (or half a minute later)."""
 
-    def __init__(self, piece, seconds):
-        self.piece, self.seconds = piece, seconds
+    def __init__(self, after):
+        self.after, self.event = after, threading.Event()
+        self.release = self.event.set
 
     def body(self, handler, content):
-        for at in range(0, len(content), self.piece):
-            handler.wfile.write(content[at : at + self.piece])
-            handler.wfile.flush()
-            time.sleep(self.seconds)
+        handler.wfile.write(content[: self.after])
+        handler.wfile.flush()
+        self.event.wait(30)
+        handler.wfile.write(content[self.after :])
 
 
 class Wrong(Fault):

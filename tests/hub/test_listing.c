@@ -254,8 +254,12 @@ static void compiled(void **state)
 static void shards(void **state)
 {
     static const char index[] = "{\"weight_map\":{\"x\":\"model-1.safetensors\",\"y\":\"model-1.safetensors\"}}";
-    static const char *const bad[] = { "[", "{\"weight_map\":{\"x\":\"../model-1.safetensors\"}}",
-                                       "{\"weight_map\":{\"x\":7}}", "{\"weight_map\":{\"x\":\"none\"}}" };
+    static const char *const bad[] = { "[",
+                                       "{}",
+                                       "{\"weight_map\":[]}",
+                                       "{\"weight_map\":{\"x\":\"../model-1.safetensors\"}}",
+                                       "{\"weight_map\":{\"x\":7}}",
+                                       "{\"weight_map\":{\"x\":\"none\"}}" };
     struct hub_rules r = { .subfolder = "", .platform = "cpu" };
     struct hub_texts t = { 0 };
     struct hub_listing l;
