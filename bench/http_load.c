@@ -161,7 +161,7 @@ static void finish(struct client *c)
     double now = now_s();
     if (c->status != 200) {
         failed += now >= measure_from;
-    } else if (answered++, c->began >= measure_from) {
+    } else if (answered++, now >= measure_from) {
         if (n_latency == latency_cap) {
             latency_cap = latency_cap ? latency_cap * 2 : 4096;
             latency_ms = grow(latency_ms, latency_cap * sizeof *latency_ms);
