@@ -17,7 +17,8 @@ def main():
     if os.path.exists(os.path.join(out, "tokenizer.json")):
         return
     torch.manual_seed(0)
-    BertModel(BertConfig(), add_pooling_layer=False).save_pretrained(out)
+    config = BertConfig(position_embedding_type="absolute")  # said out loud for converters that look for it
+    BertModel(config, add_pooling_layer=False).save_pretrained(out)
     for name in ("vocab.txt", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.json"):
         if os.path.exists(os.path.join(source, name)):
             shutil.copy(os.path.join(source, name), os.path.join(out, name))
