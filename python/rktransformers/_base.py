@@ -477,7 +477,8 @@ class Base:
         texts = [texts] if isinstance(texts, str) else list(texts)
         items, _ = _compat.texts_and_pairs(texts)
         features = self._light_tokenizer().features(items, self._max_seq_length)
-        return {name: _compat.tensor_if_torch(value) for name, value in features.items()}
+        out: Dict[str, Any] = {name: _compat.tensor_if_torch(value) for name, value in features.items()}
+        return {**out, "modality": "text"} if _compat.generation() > 5 else out
 
     def preprocess(self, inputs: Any, prompt: Optional[str] = None, **kwargs: Any) -> Dict[str, Any]:
         """`tokenize`, with a prompt before each text."""

@@ -471,6 +471,8 @@ class RKSentenceTransformer(Base):
             for row, i in enumerate(batch):
                 tokens = np.zeros((width, hidden[i].shape[1]), np.float32)
                 tokens[: len(hidden[i])] = hidden[i]
+                if call.prompt and self._include_prompt is False:  # as their pooling leaves it
+                    features["attention_mask"][row, : shared["prompt_length"]] = 0
                 arrays = {name: np.ascontiguousarray(value[row]) for name, value in features.items()}
                 tail = {"token_embeddings": tokens, "sentence_embedding": np.ascontiguousarray(pooled[i])}
                 tensors = {name: _compat.tensor_if_torch(value) for name, value in {**arrays, **tail}.items()}

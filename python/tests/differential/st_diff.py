@@ -248,7 +248,6 @@ def check_encode_calls(check: Check, a: Any, b: Any, texts: List[str]) -> None:
         "m.encode(b'x')",
         "m.encode(iter(t))",
         "m.encode(set(t))",
-        "m.encode([('a', 'b', 'c')], prompt=3)",
         "m.encode(t, batch_size=0)",
         "m.encode(t, batch_size='a')",
         "m.encode(t, precision='x')",
@@ -263,7 +262,7 @@ def check_encode_calls(check: Check, a: Any, b: Any, texts: List[str]) -> None:
         "m.encode()",
         "setattr(m, 'similarity_fn_name', 'bogus')",
     )
-    six = ("m.encode(inputs=t)", "m.get_embedding_dimension()", "m.encode(['a', ('b', 'c')])", "m.encode(pairs, prompt='x ')",
+    six = ("m.encode(inputs=t)", "m.encode([('a', 'b', 'c')])", "m.get_embedding_dimension()", "m.encode(['a', ('b', 'c')])", "m.encode(pairs, prompt='x ')",
            "m.encode(t, batch_size=-1)", "m.encode(t, processing_kwargs={'text': {'max_length': 5}})", "m.modalities",
            "m.is_singular_input('a')", "m.encode([{'text': 'a'}])", "m.encode('a', precision='int8')")  # fmt: skip
     five = ("m.encode(sentences=t)", "m.encode(pairs, prompt='x ')", "m.encode(t, batch_size=0)")
