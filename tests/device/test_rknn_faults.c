@@ -34,7 +34,8 @@ static void load_open(struct load *w, bool compiled, int64_t hang_us)
     struct exec x;
     rkf_error err = { 0 };
     memset(w, 0, sizeof *w);
-    bed_open_with(&w->b, "rk3588", NULL, hang_us);
+    /* a slow machine is no hang: only tests of the watch itself set it */
+    bed_open_with(&w->b, "rk3588", NULL, hang_us ? hang_us : 600 * (int64_t)1000000);
     lane_open(&x, &w->b, 1, 1);
     if (compiled) {
         struct rows out;
@@ -126,7 +127,7 @@ static int long_enough(struct load *w)
     uint8_t failed;
     rkf_error err = { 0 };
     int64_t worst = 0;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 12; i++) { /* as many as it takes to forget a slow one from before */
         int64_t begin = time_now_ns();
         assert_int_equal(run_lane(w, 7, 0, &failed, &err), RKF_OK);
         worst = time_now_ns() - begin > worst ? time_now_ns() - begin : worst;
