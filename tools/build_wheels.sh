@@ -13,12 +13,17 @@ glibc=2.28
 zig_version=0.15.2
 onig_version=6.9.8
 onig_sha256=26372720bab6733c869a9eb69377f73971138dc5e3eff4a81f5ba8aea5435fb2
-onig_url=${ONIG_URL:-https://deb.debian.org/debian/pool/main/libo/libonig/libonig_$onig_version.orig.tar.gz}
 arches=("$@")
 [ $# != 0 ] || arches=(x86_64 aarch64)
 top=$PWD
 work=$top/build/wheels
 mkdir -p "$work" dist
+
+onig_url() { # the source in the archive that this machine's packages come from
+    local archive
+    archive=$(apt-get indextargets --no-release-info --format '$(REPO_URI)' 'Created-By: Packages' | head -n 1)
+    echo "${archive}pool/main/libo/libonig/libonig_$onig_version.orig.tar.gz"
+}
 
 if ! "$work/venv/bin/python" -c 'import ziglang' 2>/dev/null; then
     rm -rf "$work/venv"
@@ -28,7 +33,10 @@ fi
 onig_tar=$work/oniguruma-$onig_version.tar.gz
 if ! echo "$onig_sha256  $onig_tar" | sha256sum --check --status 2>/dev/null; then
     echo "Fetching Oniguruma $onig_version"
-    curl --fail --silent --show-error --location --output "$onig_tar" "$onig_url"
+    curl --fail --silent --show-error --location --output "$onig_tar" "${ONIG_URL:-$(onig_url)}" || {
+        echo "cannot fetch it: Debian 12's archive has it; set ONIG_URL to where libonig_$onig_version.orig.tar.gz is" >&2
+        exit 1
+    }
     echo "$onig_sha256  $onig_tar" | sha256sum --check --status || { echo "the sha256 of $onig_tar is wrong" >&2; exit 1; }
 fi
 rm -rf "$work/oniguruma-$onig_version"
