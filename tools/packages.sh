@@ -22,7 +22,7 @@ build | python3                 | command -v python3
 build | python3-pip             | python3 -m pip --version
 test  | libcmocka-dev           | pkg-config --exists cmocka
 test  | g++                     | command -v g++
-test  | python3-venv            | python3 -c 'import ensurepip'
+test  | python3-venv            | python3 -m ensurepip --version
 test  | curl                    | command -v curl
 clients | chromium              | command -v chromium
 check | clang                   | command -v clang
