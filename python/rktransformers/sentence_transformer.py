@@ -365,9 +365,11 @@ class RKSentenceTransformer(Base):
         return int(own) if own is not None else self._max_seq_length
 
     def _prompted(self, call: _Call) -> List[Any]:
-        if not call.prompt:
-            return call.items
         prompt = call.prompt
+        if call.plain and _compat.generation() == 5:  # which strips texts, prompt and all
+            return [(prompt + text).strip() for text in call.items]
+        if not prompt:
+            return call.items
         if call.plain:
             return [prompt + text for text in call.items]
         return [_compat.prompted(prompt, item) for item in call.items]
@@ -379,9 +381,9 @@ class RKSentenceTransformer(Base):
         return call.items if self._library_adds(call) else self._prompted(call)
 
     def _library_adds(self, call: _Call) -> bool:
-        return (
-            call.plain and not self._own_tokenizer and (self._include_prompt is not True or self._file_includes_prompt)
-        )
+        if not call.plain or self._own_tokenizer or (_compat.generation() == 5 and self._include_prompt is not False):
+            return False
+        return self._include_prompt is not True or self._file_includes_prompt
 
     def _options(self, call: _Call) -> Dict[str, Any]:
         return {
@@ -471,7 +473,9 @@ class RKSentenceTransformer(Base):
             for row, i in enumerate(batch):
                 tokens = np.zeros((width, hidden[i].shape[1]), np.float32)
                 tokens[: len(hidden[i])] = hidden[i]
-                if call.prompt and self._include_prompt is False:  # as their pooling leaves it
+                if (
+                    call.prompt and self._include_prompt is False and _compat.generation() == 5
+                ):  # as its pooling leaves it
                     features["attention_mask"][row, : shared["prompt_length"]] = 0
                 arrays = {name: np.ascontiguousarray(value[row]) for name, value in features.items()}
                 tail = {"token_embeddings": tokens, "sentence_embedding": np.ascontiguousarray(pooled[i])}
@@ -510,7 +514,8 @@ class RKSentenceTransformer(Base):
 
     def _prompt_length(self, call: _Call) -> int:
         """Tokens of the prompt, the leading special ones included."""
-        encoding: Any = self._model.tokenize(call.prompt, max_length=call.limit)
+        prompt = call.prompt.strip() if _compat.generation() == 5 else call.prompt
+        encoding: Any = self._model.tokenize(prompt, max_length=call.limit)
         return len(encoding.ids) - int(encoding.special_tokens_mask[-1]) if len(encoding.ids) else 0
 
     def _pool_without_prompt(self, call: _Call, hidden: Optional[List[Any]] = None) -> Any:
