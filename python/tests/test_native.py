@@ -415,7 +415,8 @@ def test_closing_while_threads_work():
 
 def test_control_c_ends_a_long_call(tmp_path):
     program = (
-        "import sys, rkformer\n"
+        "import signal, sys, rkformer\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background inherits that it is ignored
         f"model = rkformer.Model({str(TRAINED / 'bert-embed')!r})\n"
         "print('ready', flush=True)\n"
         "model.embed(['rain and snow ' * 20] * 400000)\n"

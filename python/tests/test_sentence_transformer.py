@@ -386,7 +386,8 @@ class Running(Shared):
 
     def test_keyboard_interrupt(self) -> None:
         code = (
-            "import sys, time; sys.path[:0] = ['python', 'python/tests']; from st_support import *; import rktransformers; "
+            "import signal, sys, time; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in the background
+            "sys.path[:0] = ['python', 'python/tests']; from st_support import *; import rktransformers; "
             f"m = rktransformers.RKSentenceTransformer(model({EMBED!r})); m.encode('warm')\n"
             "print('ready', flush=True); t = time.time()\n"
             "try:\n    m.encode(['a text of some words ' * 10] * 400000)\n    print('done')\n"

@@ -261,6 +261,16 @@ static void run_tile_i8(const struct kernels *k, struct sample *s)
     run_tile(k, s, GEMM_I8);
 }
 
+/* Every other row and column so small that 255 over its range would be infinite. */
+static void run_tile_i8_tiny(const struct kernels *k, struct sample *s)
+{
+    for (uint32_t i = 0; !s->packed && i < s->rows * (s->k + 1); i++)
+        s->a[i] *= i / (s->k + 1) % 2 ? 1e-38f : 1;
+    for (uint32_t i = 0; !s->packed && i < s->cols * s->k; i++)
+        s->b[i] *= i / s->k % 2 ? 1e-39f : 1;
+    run_tile(k, s, GEMM_I8);
+}
+
 /* Packing alone, of what the portable layout shares with all: the quantised row and its scale. */
 static void run_pack_a_i8(const struct kernels *k, struct sample *s)
 {
@@ -277,6 +287,7 @@ static const struct kernel_case cases[] = {
     { "tile f16", 4e-7, sizes_tile, run_tile_f16 },
     { "tile bf16", 4e-7, sizes_tile, run_tile_bf16 },
     { "tile int8", 0, sizes_tile, run_tile_i8 },
+    { "tile int8 tiny", 0, sizes_tile, run_tile_i8_tiny },
     { "pack x int8", 0, sizes_row, run_pack_a_i8 },
     { "finish plain", 1e-7, sizes_finish, run_finish_plain },
     { "finish residual", 1e-7, sizes_finish, run_finish_residual },

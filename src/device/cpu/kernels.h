@@ -24,6 +24,8 @@
 
 #include "device/device.h"
 
+#include <float.h>
+
 /* What a processor has, beyond the baseline of its family. */
 enum cpu_flag {
     CPU_AVX2 = 1 << 0, /* with FMA and F16C */
@@ -44,6 +46,11 @@ struct row_quant { /* of one row of x */
     float scale;
     int32_t zero;
 };
+/* A range that int8 can be spread over. The others count as 0: 255 over a smaller one is infinite. */
+static inline bool quant_usable(float range)
+{
+    return range >= 1e-30f && range <= FLT_MAX;
+}
 
 struct tile {
     const void *a;    // [rows][lda] f32, bf16 or u8, as pack_a makes it

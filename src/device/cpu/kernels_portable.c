@@ -115,10 +115,10 @@ static void pack_b_i8(const float *w, size_t stride, uint32_t cols, uint32_t k, 
         for (uint32_t i = 0; n < cols && i < k; i++)
             max = fmaxf(max, fabsf(w[n * stride + i]));
         scale[n] = max / 127;
-        inverse = max > 0 ? 127 / max : 0;
+        inverse = quant_usable(max) ? 127 / max : 0;
         wsum[n] = 0;
         for (uint32_t i = 0; n < cols && i < k; i++) {
-            int32_t q = (int32_t)nearbyintf(w[n * stride + i] * inverse);
+            int32_t q = inverse > 0 ? (int32_t)nearbyintf(w[n * stride + i] * inverse) : 0;
             b[(size_t)(i / 4) * 4 * NR + 4 * n + i % 4] = (int8_t)q;
             wsum[n] += q;
         }
@@ -149,7 +149,7 @@ static void pack_a_i8(const float *x, size_t stride, uint32_t rows, uint32_t k, 
             lo = fminf(lo, x[r * stride + i]);
             hi = fmaxf(hi, x[r * stride + i]);
         }
-        float range = hi - lo, inverse = range > 0 && range <= FLT_MAX ? 255 / range : 0;
+        float range = hi - lo, inverse = quant_usable(range) ? 255 / range : 0;
         int32_t zero = inverse > 0 ? (int32_t)nearbyintf(-lo * inverse) : 0;
         rq[r] = (struct row_quant){ range / 255, zero };
         for (uint32_t i = 0; i < k; i++) {

@@ -333,7 +333,7 @@ ALWAYS_INLINE void pack_b_i8_kr(const uint32_t each, const uint32_t kr, const fl
             most = vf_max(most, vf_abs(load_upto(w + c * stride + i, k - i)));
         float max = vf_hmax(most);
         scale[c] = max / 127;
-        inverse[c] = max > 0 ? 127 / max : 0;
+        inverse[c] = quant_usable(max) ? 127 / max : 0;
         wsum[c] = 0;
     }
     for (uint32_t i = 0; i < k; i += PACK_STEP) {
@@ -373,7 +373,7 @@ ALWAYS_INLINE void quantize_row(const uint32_t kr, const int offset, const float
         high = vf_max(high, vf_load_n(row + i, k - i));
     }
     float lo = -vf_hmax(vf_sub(vf_set(0), low)), range = vf_hmax(high) - lo;
-    float inverse = range > 0 && range <= FLT_MAX ? 255 / range : 0;
+    float inverse = quant_usable(range) ? 255 / range : 0;
     float zero = inverse > 0 ? nearbyintf(-lo * inverse) : 0;
     vf vi = vf_set(inverse), from = vf_set(-zero), to = vf_set(255 - zero), vz = vf_set(zero - (float)offset);
     *rq = (struct row_quant){ range / 255, (int32_t)zero - offset };
