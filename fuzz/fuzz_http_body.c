@@ -4,31 +4,6 @@
 
 #include "server/bodies.h"
 
-static const struct body *const bodies[] = { &body_tei_embed,
-                                             &body_tei_embed_all,
-                                             &body_tei_embed_sparse,
-                                             &body_tei_predict,
-                                             &body_tei_rerank,
-                                             &body_tei_similarity,
-                                             &body_tei_tokenize,
-                                             &body_tei_decode,
-                                             &body_vllm_score,
-                                             &body_jina_rerank,
-                                             &body_openai_embeddings,
-                                             &body_cohere_rerank,
-                                             &body_cohere_embed_v1,
-                                             &body_cohere_embed,
-                                             &body_ollama_embed,
-                                             &body_ner,
-                                             &body_qa,
-                                             &body_fill_mask,
-                                             &body_classify,
-                                             &body_zero_shot,
-                                             &body_choose,
-                                             &body_load,
-                                             &body_unload,
-                                             &body_ollama_embeddings };
-
 /* Every byte that a request points at must be there. */
 static size_t touch(const struct api_request *r)
 {
@@ -55,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     volatile size_t sink;
     if (!size)
         return 0;
-    const struct body *body = bodies[data[0] % (sizeof bodies / sizeof *bodies)];
+    const struct body *body = all_bodies[data[0] % N_BODIES];
     api_request_init(&r, 1000);
     if (body_parse((const char *)data + 1, size - 1, &r.doc, &e) &&
         body_read(body, yyjson_doc_get_root(r.doc), &r, &e) && api_request_settle(&r, true, &e))

@@ -13,6 +13,10 @@ extern const struct body body_ollama_embed, body_ollama_embeddings;
 extern const struct body body_ner, body_qa, body_fill_mask, body_classify, body_zero_shot, body_choose;
 extern const struct body body_load, body_unload;
 
+/* Each of them, for what must hold for all; the order is the fuzzer's corpus's: new ones at the end. */
+enum { N_BODIES = 24 };
+extern const struct body *const all_bodies[N_BODIES];
+
 /* Truncation and prompt as the server's defaults say, for what the client left open. Called once, after body_read. */
 bool api_request_settle(struct api_request *r, bool auto_truncate, struct api_error *e);
 

@@ -351,39 +351,15 @@ static void allocation_failures(void **state)
 static void schemas_are_json(void **state)
 {
     (void)state;
-    static const struct body *const all[] = { &body_tei_embed,
-                                              &body_tei_embed_all,
-                                              &body_tei_embed_sparse,
-                                              &body_tei_predict,
-                                              &body_tei_rerank,
-                                              &body_tei_similarity,
-                                              &body_tei_tokenize,
-                                              &body_tei_decode,
-                                              &body_vllm_score,
-                                              &body_jina_rerank,
-                                              &body_openai_embeddings,
-                                              &body_cohere_rerank,
-                                              &body_cohere_embed_v1,
-                                              &body_cohere_embed,
-                                              &body_ollama_embed,
-                                              &body_ner,
-                                              &body_qa,
-                                              &body_fill_mask,
-                                              &body_classify,
-                                              &body_zero_shot,
-                                              &body_choose,
-                                              &body_load,
-                                              &body_unload,
-                                              &body_ollama_embeddings };
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+    for (size_t i = 0; i < N_BODIES; i++) {
         struct buf out;
         yyjson_doc *doc;
         rkf_error err;
         buf_init(&out, 1 << 20);
-        body_write_schema(all[i], &(struct schema_facts){ 384, 30521, "[\"query\"]", "." }, &out);
+        body_write_schema(all_bodies[i], &(struct schema_facts){ 384, 30521, "[\"query\"]", "." }, &out);
         assert_false(out.failed);
-        if (json_parse(out.p, out.len, all[i]->name, &doc, &err))
-            fail_msg("%s: %s", all[i]->name, err.message);
+        if (json_parse(out.p, out.len, all_bodies[i]->name, &doc, &err))
+            fail_msg("%s: %s", all_bodies[i]->name, err.message);
         yyjson_doc_free(doc);
         buf_free(&out);
     }
