@@ -34,7 +34,7 @@ AT_HOME = {
         r"#\s*include\s*<(\w*mmintrin|x86intrin|immintrin|arm_neon|arm_sve|arm_fp16|arm_bf16)\.h>",
         ("src/device/cpu/kernels_",),
     ),
-    "dlopen": (r"#\s*include\s*<dlfcn\.h>|\bdl(open|sym|mopen)\s*\(", ("src/device/rknn/",)),
+    "dlopen": (r"#\s*include\s*<dlfcn\.h>|\bdl(open|sym|mopen)\s*\(", ("src/base/dynlib.c", "src/device/rknn/")),
     "sockets": (
         r"#\s*include\s*<(sys/socket|netinet/\w+|arpa/inet|netdb|sys/un|microhttpd|curl/\w+)\.h>",
         ("src/server/", "src/hub/"),

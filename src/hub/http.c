@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "hub/http.h"
+#include "base/dynlib.h"
 #include "base/mem.h"
 
 #include <ctype.h>
+#define CURL_DISABLE_TYPECHECK /* its macros take the names of the functions */
 #include <curl/curl.h>
+#undef curl_easy_setopt
+#undef curl_easy_getinfo
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,11 +34,46 @@ struct answer {
     bool linked_etag, linked_size; /* they are of the file; those of a redirect's target may not be */
 };
 
-static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
+/* ---- libcurl, loaded by the first http_open */
 
-static void init_curl(void)
+#define CURL_CALLS(X)                                                                                                  \
+    X(global_init)                                                                                                     \
+    X(easy_init)                                                                                                       \
+    X(easy_setopt)                                                                                                     \
+    X(easy_perform)                                                                                                    \
+    X(easy_getinfo)                                                                                                    \
+    X(easy_strerror)                                                                                                   \
+    X(easy_cleanup)                                                                                                    \
+    X(slist_append)                                                                                                    \
+    X(slist_free_all)                                                                                                  \
+    X(url)                                                                                                             \
+    X(url_set)                                                                                                         \
+    X(url_get)                                                                                                         \
+    X(url_cleanup)                                                                                                     \
+    X(free)
+
+static struct {
+#define MEMBER(name) __typeof__(curl_##name) *name;
+    CURL_CALLS(MEMBER)
+#undef MEMBER
+} curl;
+
+static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
+static rkf_status curl_status;
+static rkf_error curl_error;
+
+static void load_curl(void)
 {
-    curl_global_init(CURL_GLOBAL_DEFAULT);
+    static const char *const names[] = { "libcurl.so.4", "libcurl-gnutls.so.4", "libcurl-nss.so.4", NULL };
+#define SYMBOL(name) { "curl_" #name, &curl.name },
+    static const struct dynlib_symbol symbols[] = { CURL_CALLS(SYMBOL) };
+#undef SYMBOL
+    curl_status = dynlib_load(names, symbols, sizeof symbols / sizeof *symbols, "downloading",
+                              "install it (Debian's libcurl4 or libcurl3-gnutls), or copy the model's files here and "
+                              "name their directory",
+                              &curl_error);
+    if (!curl_status && curl.global_init(CURL_GLOBAL_DEFAULT))
+        curl_status = rkf_fail(&curl_error, RKF_UNAVAILABLE, "libcurl does not start");
 }
 
 /* ---- origins */
@@ -43,17 +82,17 @@ static void init_curl(void)
 static bool origin_of(const char *url, char *out, size_t cap)
 {
     char *scheme = NULL, *host = NULL, *port = NULL;
-    CURLU *u = curl_url();
-    bool ok = u && !curl_url_set(u, CURLUPART_URL, url, 0) && !curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) &&
-              !curl_url_get(u, CURLUPART_HOST, &host, 0) && !curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT);
+    CURLU *u = curl.url();
+    bool ok = u && !curl.url_set(u, CURLUPART_URL, url, 0) && !curl.url_get(u, CURLUPART_SCHEME, &scheme, 0) &&
+              !curl.url_get(u, CURLUPART_HOST, &host, 0) && !curl.url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT);
     if (ok) {
         int n = snprintf(out, cap, "%s://%s:%s", scheme, host, port);
         ok = n > 0 && (size_t)n < cap;
     }
-    curl_free(scheme);
-    curl_free(host);
-    curl_free(port);
-    curl_url_cleanup(u);
+    curl.free(scheme);
+    curl.free(host);
+    curl.free(port);
+    curl.url_cleanup(u);
     return ok;
 }
 
@@ -130,7 +169,7 @@ static size_t on_body(char *p, size_t size, size_t count, void *cookie)
     struct answer *a = cookie;
     long status = 0;
     size_t n = size * count;
-    curl_easy_getinfo(a->h->curl, CURLINFO_RESPONSE_CODE, &status);
+    curl.easy_getinfo(a->h->curl, CURLINFO_RESPONSE_CODE, &status);
     a->reply->status = (int)status;
     if ((status != 200 && status != 206) || !a->sink || !n)
         return n; /* the text of an error is for browsers */
@@ -147,7 +186,7 @@ static void set_certificates(CURL *c)
     for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
         const char *file = getenv(variables[i]);
         if (file && *file) {
-            curl_easy_setopt(c, CURLOPT_CAINFO, file);
+            curl.easy_setopt(c, CURLOPT_CAINFO, file);
             return;
         }
     }
@@ -158,11 +197,11 @@ static bool set_headers(struct http *h)
     char line[1100];
     const char *token = h->s.token;
     snprintf(line, sizeof line, "User-Agent: rkformer/%s", rkf_version());
-    h->without = curl_slist_append(NULL, line);
-    h->with_token = curl_slist_append(NULL, line);
+    h->without = curl.slist_append(NULL, line);
+    h->with_token = curl.slist_append(NULL, line);
     if (token && *token) {
         snprintf(line, sizeof line, "Authorization: Bearer %s", token);
-        struct curl_slist *more = curl_slist_append(h->with_token, line);
+        struct curl_slist *more = curl.slist_append(h->with_token, line);
         if (!more)
             return false;
         h->with_token = more;
@@ -170,13 +209,12 @@ static bool set_headers(struct http *h)
     return h->without && h->with_token;
 }
 
-static void set_protocols(CURL *c)
+/* The one that is loaded may be older than the header: CURLOPT_PROTOCOLS_STR came with 7.85. */
+static bool set_protocols(CURL *c)
 {
-#if LIBCURL_VERSION_NUM >= 0x075500
-    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
-#else
-    curl_easy_setopt(c, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
-#endif
+    enum { PROTOCOLS = 181, PROTOCOLS_STR = 10318, HTTP_AND_HTTPS = 3 };
+    return !curl.easy_setopt(c, (CURLoption)PROTOCOLS_STR, "http,https") ||
+           !curl.easy_setopt(c, (CURLoption)PROTOCOLS, (long)HTTP_AND_HTTPS);
 }
 
 static rkf_status check(const struct http_settings *s, rkf_error *err)
@@ -194,30 +232,35 @@ static rkf_status check(const struct http_settings *s, rkf_error *err)
 
 rkf_status http_open(const struct http_settings *s, struct http **out, rkf_error *err)
 {
+    pthread_once(&curl_once, load_curl);
+    if (curl_status)
+        return rkf_fail(err, curl_status, "%s", curl_error.message);
     rkf_status rc = check(s, err);
     if (rc)
         return rc;
     struct http *h = mem_zalloc(1, sizeof *h);
     if (!h)
         return rkf_fail_memory(err, sizeof *h, "a connection");
-    pthread_once(&curl_once, init_curl);
     h->s = *s;
-    h->curl = curl_easy_init();
+    h->curl = curl.easy_init();
     if (!h->curl || !set_headers(h)) {
         http_close(h);
         return rkf_fail_memory(err, 1 << 16, "a connection");
     }
     CURL *c = h->curl;
-    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, h->why);
-    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)s->timeout_s);
-    curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)s->timeout_s);
-    curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L);
-    curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 2L);
-    curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
-    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
-    set_protocols(c);
+    curl.easy_setopt(c, CURLOPT_ERRORBUFFER, h->why);
+    curl.easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    curl.easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)s->timeout_s);
+    curl.easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl.easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)s->timeout_s);
+    curl.easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L);
+    curl.easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 2L);
+    curl.easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
+    curl.easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
+    if (!set_protocols(c)) {
+        http_close(h);
+        return rkf_fail(err, RKF_UNAVAILABLE, "libcurl is too old: install 7.66 or later");
+    }
     set_certificates(c);
     *out = h;
     return RKF_OK;
@@ -228,9 +271,9 @@ void http_close(struct http *h)
     if (!h)
         return;
     if (h->curl)
-        curl_easy_cleanup(h->curl);
-    curl_slist_free_all(h->with_token);
-    curl_slist_free_all(h->without);
+        curl.easy_cleanup(h->curl);
+    curl.slist_free_all(h->with_token);
+    curl.slist_free_all(h->without);
     mem_free(h);
 }
 
@@ -250,7 +293,7 @@ static rkf_status transport_failed(struct http *h, CURLcode code, struct answer 
         { CURLE_COULDNT_RESOLVE_PROXY, "check HTTPS_PROXY and HTTP_PROXY" },
     };
     char origin[300];
-    const char *why = h->why[0] ? h->why : curl_easy_strerror(code);
+    const char *why = h->why[0] ? h->why : curl.easy_strerror(code);
     origin_of(h->s.endpoint, origin, sizeof origin);
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (table[i].code == code)
@@ -270,16 +313,16 @@ static rkf_status perform(struct http *h, const char *url, bool head, int64_t fr
     long status = 0;
     snprintf(range, sizeof range, "%lld-", (long long)from);
     h->why[0] = 0;
-    curl_easy_setopt(c, CURLOPT_URL, url);
-    curl_easy_setopt(c, CURLOPT_NOBODY, head ? 1L : 0L);
+    curl.easy_setopt(c, CURLOPT_URL, url);
+    curl.easy_setopt(c, CURLOPT_NOBODY, head ? 1L : 0L);
     if (!head)
-        curl_easy_setopt(c, CURLOPT_HTTPGET, 1L);
-    curl_easy_setopt(c, CURLOPT_RANGE, from > 0 ? range : NULL);
-    curl_easy_setopt(c, CURLOPT_HTTPHEADER, same_origin(url, h->s.endpoint) ? h->with_token : h->without);
-    curl_easy_setopt(c, CURLOPT_HEADERDATA, a);
-    curl_easy_setopt(c, CURLOPT_WRITEDATA, a);
-    CURLcode code = curl_easy_perform(c);
-    curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
+        curl.easy_setopt(c, CURLOPT_HTTPGET, 1L);
+    curl.easy_setopt(c, CURLOPT_RANGE, from > 0 ? range : NULL);
+    curl.easy_setopt(c, CURLOPT_HTTPHEADER, same_origin(url, h->s.endpoint) ? h->with_token : h->without);
+    curl.easy_setopt(c, CURLOPT_HEADERDATA, a);
+    curl.easy_setopt(c, CURLOPT_WRITEDATA, a);
+    CURLcode code = curl.easy_perform(c);
+    curl.easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
     a->reply->status = (int)status;
     if (a->sink_status)
         return a->sink_status;
@@ -291,7 +334,7 @@ static rkf_status answered(struct http *h, const char *url, struct http_reply *r
     curl_off_t wait = 0;
     if (r->status == 200 || r->status == 206)
         return RKF_OK;
-    curl_easy_getinfo(h->curl, CURLINFO_RETRY_AFTER, &wait);
+    curl.easy_getinfo(h->curl, CURLINFO_RETRY_AFTER, &wait);
     r->retry_after = wait;
     r->again = r->status == 408 || r->status == 429 || r->status >= 500;
     return rkf_fail(err, RKF_IO, "%.200s answers %d%s%s", url, r->status, r->message[0] ? ": " : "", r->message);
@@ -309,7 +352,7 @@ static rkf_status request(struct http *h, const char *url, bool head, int64_t fr
         rc = perform(h, at, head, from, a, err);
         if (rc || a->reply->status / 100 != 3)
             break;
-        curl_easy_getinfo(h->curl, CURLINFO_REDIRECT_URL, &to);
+        curl.easy_getinfo(h->curl, CURLINFO_REDIRECT_URL, &to);
         if (head && (a->linked_etag || !to || !same_origin(to, at))) {
             a->reply->status = 200; /* the headers are what was asked for */
             break;

@@ -13,11 +13,11 @@
 #include "base/thread.h"
 #include "server/listen.h"
 #include "server/log.h"
+#include "server/mhd.h"
 #include "server/state.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <microhttpd.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,7 +99,7 @@ static void watch(struct http *h, struct conn *c)
 
 static void conn_open(struct http *h, struct MHD_Connection *connection, void **context)
 {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *info = mhd.get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     struct conn *c = mem_zalloc(1, sizeof *c);
     if (!c || !info) {
         mem_free(c);
@@ -148,7 +148,7 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **c
 
 static struct conn *conn_of(struct MHD_Connection *connection)
 {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    const union MHD_ConnectionInfo *info = mhd.get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     return info ? info->socket_context : NULL;
 }
 
@@ -172,17 +172,17 @@ static void add_cors(const struct server *s, const char *origin, struct MHD_Resp
                                   "x-inference-time, x-truncated-tokens, retry-after";
     bool allowed = false;
     if (!s->cors.n) {
-        MHD_add_response_header(r, "Access-Control-Allow-Origin", "*");
-        MHD_add_response_header(r, "Access-Control-Expose-Headers", exposed);
+        mhd.add_response_header(r, "Access-Control-Allow-Origin", "*");
+        mhd.add_response_header(r, "Access-Control-Expose-Headers", exposed);
         return;
     }
     for (size_t i = 0; origin && i < s->cors.n; i++)
         allowed |= !strcmp(s->cors.p[i], "*") || !strcmp(s->cors.p[i], origin);
     if (allowed) {
-        MHD_add_response_header(r, "Access-Control-Allow-Origin", origin);
-        MHD_add_response_header(r, "Access-Control-Expose-Headers", exposed);
+        mhd.add_response_header(r, "Access-Control-Allow-Origin", origin);
+        mhd.add_response_header(r, "Access-Control-Expose-Headers", exposed);
     }
-    MHD_add_response_header(r, "Vary", "Origin");
+    mhd.add_response_header(r, "Vary", "Origin");
 }
 
 static enum MHD_Result send_response(struct exchange *x, struct MHD_Connection *connection, struct MHD_Response *r,
@@ -191,13 +191,13 @@ static enum MHD_Result send_response(struct exchange *x, struct MHD_Connection *
     if (!r)
         return MHD_NO;
     add_cors(x->server, x->origin, r);
-    MHD_add_response_header(r, "x-request-id", x->id);
+    mhd.add_response_header(r, "x-request-id", x->id);
     for (int i = 0; i < x->n_headers; i++)
-        MHD_add_response_header(r, x->headers[i].name, x->headers[i].value);
+        mhd.add_response_header(r, x->headers[i].name, x->headers[i].value);
     if (x->close || atomic_load(&x->server->draining))
-        MHD_add_response_header(r, "Connection", "close");
-    enum MHD_Result rc = MHD_queue_response(connection, status, r);
-    MHD_destroy_response(r);
+        mhd.add_response_header(r, "Connection", "close");
+    enum MHD_Result rc = mhd.queue_response(connection, status, r);
+    mhd.destroy_response(r);
     return rc;
 }
 
@@ -207,16 +207,16 @@ static enum MHD_Result send_answer(struct request *q)
     struct MHD_Response *r;
     size_t len = x->page ? x->page_len : x->out.len;
     if (x->page) {
-        r = MHD_create_response_from_buffer(len, (void *)(uintptr_t)x->page, MHD_RESPMEM_PERSISTENT);
+        r = mhd.create_response_from_buffer(len, (void *)(uintptr_t)x->page, MHD_RESPMEM_PERSISTENT);
     } else if (!x->type || !len) {
-        r = MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
+        r = mhd.create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
     } else {
-        r = MHD_create_response_from_buffer_with_free_callback(len, x->out.p, mem_free);
+        r = mhd.create_response_from_buffer_with_free_callback(len, x->out.p, mem_free);
         if (r)
             x->out.p = NULL; /* the response's now; len stays for the log */
     }
     if (r && x->type)
-        MHD_add_response_header(r, "Content-Type", x->type);
+        mhd.add_response_header(r, "Content-Type", x->type);
     set_phase(q->conn, PHASE_WRITING, 30 * SECOND + (int64_t)(len / WRITE_BYTES_PER_S) * SECOND);
     return send_response(x, q->connection, r, (unsigned)x->status);
 }
@@ -224,11 +224,11 @@ static enum MHD_Result send_answer(struct request *q)
 /* What browsers ask before they send Authorization or JSON. */
 static enum MHD_Result send_preflight(struct request *q)
 {
-    struct MHD_Response *r = MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *r = mhd.create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
     if (r) {
-        MHD_add_response_header(r, "Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
-        MHD_add_response_header(r, "Access-Control-Allow-Headers", "authorization, content-type, x-request-id");
-        MHD_add_response_header(r, "Access-Control-Max-Age", "86400");
+        mhd.add_response_header(r, "Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
+        mhd.add_response_header(r, "Access-Control-Allow-Headers", "authorization, content-type, x-request-id");
+        mhd.add_response_header(r, "Access-Control-Max-Age", "86400");
     }
     q->x->status = 204;
     q->x->answered = true;
@@ -248,12 +248,12 @@ static void wake(struct exchange *x)
     h->waiting--;
     pthread_mutex_unlock(&h->lock);
     atomic_store(&q->turn, TURN_READY);
-    MHD_resume_connection(connection); /* x may be gone from here on */
+    mhd.resume_connection(connection); /* x may be gone from here on */
 }
 
 static void client_name(struct MHD_Connection *connection, char *out, size_t cap)
 {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const union MHD_ConnectionInfo *info = mhd.get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     const struct sockaddr *sa = info ? info->client_addr : NULL;
     if (sa && sa->sa_family == AF_INET)
         inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)sa)->sin_addr, out, (socklen_t)cap);
@@ -265,7 +265,7 @@ static void client_name(struct MHD_Connection *connection, char *out, size_t cap
 
 static const char *header(struct MHD_Connection *connection, const char *name)
 {
-    return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+    return mhd.lookup_connection_value(connection, MHD_HEADER_KIND, name);
 }
 
 static struct request *begin(struct http *h, struct MHD_Connection *connection, const char *url, const char *method)
@@ -325,7 +325,7 @@ static enum MHD_Result last_turn(struct http *h, struct request *q)
     q->conn->active = x;
     h->waiting++;
     pthread_mutex_unlock(&h->lock);
-    MHD_suspend_connection(q->connection);
+    mhd.suspend_connection(q->connection);
     exchange_start(x);
     return MHD_YES;
 }
@@ -527,7 +527,7 @@ static rkf_status start_daemon(struct http *h, int i, unsigned threads, unsigned
     if (threads > 1)
         more[n++] = (struct MHD_OptionItem){ MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)threads, NULL };
     more[n] = (struct MHD_OptionItem){ MHD_OPTION_END, 0, NULL };
-    h->daemons[i] = MHD_start_daemon(flags, 0, NULL, NULL, on_request, h, MHD_OPTION_LISTEN_SOCKET,
+    h->daemons[i] = mhd.start_daemon(flags, 0, NULL, NULL, on_request, h, MHD_OPTION_LISTEN_SOCKET,
                                      (MHD_socket)h->listeners[i].fd, MHD_OPTION_EXTERNAL_LOGGER, on_error, h,
                                      MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION,
                                      on_connection, h, MHD_OPTION_URI_LOG_CALLBACK, on_uri, h,
@@ -598,7 +598,7 @@ void http_quiesce(struct http *h)
 {
     for (int i = 0; i < h->n; i++)
         if (h->daemons[i])
-            (void)MHD_quiesce_daemon(h->daemons[i]);
+            (void)mhd.quiesce_daemon(h->daemons[i]);
     for (int i = 0; i < h->n; i++)
         listener_close(&h->listeners[i]);
 }
@@ -609,7 +609,7 @@ void http_stop(struct http *h)
         return;
     for (int i = 0; i < h->n; i++)
         if (h->daemons[i])
-            MHD_stop_daemon(h->daemons[i]);
+            mhd.stop_daemon(h->daemons[i]);
     for (int i = 0; i < h->n; i++) {
         if (h->daemons[i]) /* it has closed the socket, unless that was taken from it before */
             h->listeners[i].fd = -1;

@@ -5,6 +5,7 @@
 #include "server/http.h"
 #include "server/listen.h"
 #include "server/log.h"
+#include "server/mhd.h"
 #include "server/state.h"
 
 #include <string.h>
@@ -98,7 +99,9 @@ rkf_status server_start(const struct server_config *c, struct server **out, rkf_
     pthread_mutex_init(&s->devices.lock, NULL);
     if (getrandom(&s->id_seed, sizeof s->id_seed, GRND_NONBLOCK) < 0)
         s->id_seed = (uint64_t)s->started_ns;
-    rkf_status rc = read_keys(s, c, err);
+    rkf_status rc = mhd_load(err);
+    if (!rc)
+        rc = read_keys(s, c, err);
     if (!rc)
         rc = make_core(s, c, err);
     if (!rc)
