@@ -44,12 +44,22 @@ class DeviceNameError(_native.InvalidError, RuntimeError):
 @functools.lru_cache(maxsize=None)
 def generation() -> int:
     """5 or 6: the installed sentence-transformers', whose answers ours are to be like; 6 if there is none."""
+    return 5 if _major("sentence-transformers", 6) < 6 else 6
+
+
+@functools.lru_cache(maxsize=None)
+def transformers_generation() -> int:
+    """4 or 5: the installed transformers'; 5 if there is none."""
+    return 4 if _major("transformers", 5) < 5 else 5
+
+
+def _major(distribution: str, default: int) -> int:
     from importlib import metadata
 
     try:
-        return 5 if int(metadata.version("sentence-transformers").split(".")[0]) < 6 else 6
+        return int(metadata.version(distribution).split(".")[0])
     except (metadata.PackageNotFoundError, ValueError):
-        return 6
+        return default
 
 
 # ---------------------------------------------------------------- tensors

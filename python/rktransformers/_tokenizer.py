@@ -4,13 +4,35 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, Union
+
+from . import _compat
 
 if TYPE_CHECKING:
     from rkformer._model import Model
 
-_PLAIN = ("bert", "albert", "electra", "deberta-v2", "roformer", "nomic_bert", "new", "mobilebert", "funnel")
+# Tokenizer classes of transformers that give token_type_ids where the files do not name a tokenizer's outputs: in every version
+# of it, and those that stopped in 5 (PreTrained: the class without a family).
+_TYPED = frozenset(
+    ("Bert", "Canine", "ConvBert", "Deberta", "DebertaV2", "Electra", "FNet", "LayoutLM", "LayoutLMv2", "Lxmert", "MarkupLM")
+    + ("MobileBert", "SqueezeBert", "Tapas")
+)
+_TYPED_IN_4 = frozenset(
+    ("Albert", "BertJapanese", "Bertweet", "Flaubert", "Funnel", "Herbert", "Phobert", "PreTrained", "RemBert", "RoFormer")
+    + ("Splinter", "XLM", "XLNet")
+)
+_CLASS_OF = {  # of model types, where no class is named
+    "albert": "Albert",
+    "bert": "Bert",
+    "deberta-v2": "DebertaV2",
+    "electra": "Electra",
+    "eurobert": "PreTrained",
+    "modernbert": "PreTrained",
+    "new": "Bert",
+    "nomic_bert": "Bert",
+}
 
 
 def _read(path: Path) -> Dict[str, Any]:
@@ -34,11 +56,9 @@ class Tokenizer:
         self._model = model
         self._settings = _read(folder / "tokenizer_config.json")
         config = _read(folder / "config.json")
-        named = self._settings.get("model_input_names")
-        kind = str(config.get("model_type", ""))
-        plain = "token_type_ids" in named if named else kind in _PLAIN and config.get("type_vocab_size", 1) != 0
+        typed = _gives_types(self._settings, config)
         self.model_input_names = (
-            ["input_ids", "token_type_ids", "attention_mask"] if plain else ["input_ids", "attention_mask"]
+            ["input_ids", "token_type_ids", "attention_mask"] if typed else ["input_ids", "attention_mask"]
         )
         self.pad_token_id = int(config.get("pad_token_id") or 0)
         self.model_max_length = int(model.facts["max_length"])
@@ -129,6 +149,16 @@ class Tokenizer:
         return [self.decode(ids, skip_special_tokens) for ids in sequences]
 
 
+def _gives_types(settings: Dict[str, Any], config: Dict[str, Any]) -> bool:
+    """Whether transformers' tokenizer gives token_type_ids: the files say so, else the tokenizer's class."""
+    named = settings.get("model_input_names")
+    if named:
+        return "token_type_ids" in named
+    family = settings.get("tokenizer_class") or _CLASS_OF.get(str(config.get("model_type", "")), "")
+    family = re.sub(r"Tokenizer(Fast)?$", "", str(family))
+    return family in _TYPED or (family in _TYPED_IN_4 and _compat.transformers_generation() < 5)
+
+
 def _items(text: Any, pair: Any) -> Tuple[List[Any], bool]:
     single = isinstance(text, str)
     texts = [text] if single else list(text)
@@ -140,7 +170,5 @@ def _items(text: Any, pair: Any) -> Tuple[List[Any], bool]:
 def _tensors(rows: List[List[int]], kind: str) -> Any:
     import numpy as np
 
-    from ._compat import to_tensor
-
     array = np.array(rows, np.int64)
-    return to_tensor(array, 'return_tensors="pt"') if kind == "pt" else array
+    return _compat.to_tensor(array, 'return_tensors="pt"') if kind == "pt" else array

@@ -385,14 +385,15 @@ def for_five(source: Path, folder: Path) -> Path:
             "sentence_bert_config.json",
             lambda x: x if "max_seq_length" in x else {"max_seq_length": tokenizer.get("model_max_length")},
         )
-    change(
-        "tokenizer_config.json",
-        lambda x: (
-            {**x, "tokenizer_class": "PreTrainedTokenizerFast"}
-            if x.get("tokenizer_class") == "TokenizersBackend"
-            else x
-        ),
-    )
+    def tokenizer_class(config: Any) -> Any:
+        if config.get("tokenizer_class") != "TokenizersBackend":
+            return config
+        names = {}
+        if json.loads((copy / "config.json").read_text("utf-8"))["model_type"] == "distilbert":
+            names = {"model_input_names": ["input_ids", "attention_mask"]}  # 4 gives the model all there are, and it fails
+        return {**config, "tokenizer_class": "PreTrainedTokenizerFast", **names}
+
+    change("tokenizer_config.json", tokenizer_class)
     return copy
 
 
