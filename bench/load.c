@@ -18,6 +18,7 @@
 #include <dlfcn.h>
 #include <link.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +38,7 @@ struct target {
     int clients;
     rkf_model *model;
     float *want[TEXTS]; // [width]
+    atomic_uint next;   /* text */
     size_t width;
 };
 
@@ -44,7 +46,6 @@ struct client {
     struct target *target;
     pthread_t thread;
     uint64_t done, tokens, wrong, failed;
-    int next;
     uint64_t cores[8]; /* answers by set of cores */
     float *latency_ms; /* [cap] */
     size_t cap;
@@ -117,7 +118,8 @@ static void *client_main(void *arg)
     struct client *c = arg;
     bool measuring = false;
     for (double start; (start = now_s()) < end_s;) {
-        int text = c->next++ % TEXTS; /* everybody's the same mix, begun at different places */
+        /* in turns over all clients, so that what was answered is the same mix whoever answers how much */
+        int text = (int)(atomic_fetch_add(&c->target->next, 1) % TEXTS);
         rkf_input in = { .ids = texts[text].ids, .n_ids = texts[text].n };
         rkf_request rq = RKF_REQUEST_INIT;
         rkf_result *result = NULL;
@@ -298,7 +300,6 @@ static int run(int first, int n, FILE *out)
     for (int i = first; i < first + n; i++)
         for (int k = 0; k < targets[i].clients; k++, at++) {
             c[at].target = &targets[i];
-            c[at].next = at * 5;
             c[at].cap = 20000;
             c[at].latency_ms = malloc(c[at].cap * sizeof(float));
             pthread_create(&c[at].thread, NULL, client_main, &c[at]);
@@ -369,8 +370,12 @@ static bool parse_target(char *arg)
     char *file = strchr(arg, ':');
     if (file)
         *file++ = 0;
-    targets[n_targets++] = (struct target){ .path = arg, .file = file, .mask = mask, .clients = atoi(clients) };
-    return targets[n_targets - 1].clients > 0 && targets[n_targets - 1].clients <= MAX_CLIENTS;
+    struct target *t = &targets[n_targets++];
+    t->path = arg;
+    t->file = file;
+    t->mask = mask;
+    t->clients = atoi(clients);
+    return t->clients > 0 && t->clients <= MAX_CLIENTS;
 }
 
 int main(int argc, char **argv)

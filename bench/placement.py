@@ -95,12 +95,12 @@ def run_auto(program, build, study, seconds, rounds):
     return rows
 
 
-VIRTUAL = re.compile(r"^(.{16,}?)\s+(\d+) clients: auto\s+(\d+)/s, best by hand\s+(\d+)/s \((.*)\), ratio ([\d.]+)$", re.M)
+VIRTUAL = re.compile(r"^(.{16,}?)\s+(\d+) clients: auto\s+([\d.]+)/s, best by hand\s+([\d.]+)/s \((.*)\), ratio ([\d.]+)$", re.M)
 
 
 def run_virtual(program):
     out = subprocess.run([program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
-    return [{"costs": m[0].strip(), "clients": int(m[1]), "auto": int(m[2]), "best": int(m[3]), "which": m[4], "ratio": float(m[5])}
+    return [{"costs": m[0].strip(), "clients": int(m[1]), "auto": float(m[2]), "best": float(m[3]), "which": m[4], "ratio": float(m[5])}
             for m in VIRTUAL.findall(out)]
 
 

@@ -236,6 +236,12 @@ static uint32_t encoder_cost_us(const struct body *body, uint32_t n_cores, const
     return cost_fit_us(&e->cost, n_cores, 1e-6 * (double)count_work(&e->spec, lengths, n));
 }
 
+static uint32_t encoder_device_us(const struct body *body, uint32_t n_cores, const uint32_t *lengths, uint32_t n)
+{
+    struct encoder *e = (struct encoder *)body;
+    return cost_fit_us(&e->device_cost, n_cores, 1e-6 * (double)count_work(&e->spec, lengths, n));
+}
+
 /* Learns from a run what such work takes; what it waited for other runs on its cores does not count. */
 static void learn_cost(struct encoder *e, const struct exec *x, const struct batch *b, int64_t began_ns)
 {
@@ -243,8 +249,9 @@ static void learn_cost(struct encoder *e, const struct exec *x, const struct bat
     for (uint32_t i = 0; i < n; i++)
         lengths[i] = b->cu_lens[i + 1] - b->cu_lens[i];
     double scale = (double)b->n_tokens / (double)(b->cu_lens[n] ? b->cu_lens[n] : 1); /* the rest is like these */
-    cost_fit_add(&e->cost, cores, 1e-6 * scale * (double)count_work(&e->spec, lengths, n),
-                 1e-3 * (double)(time_now_ns() - began_ns - x->stalled_ns));
+    double units = 1e-6 * scale * (double)count_work(&e->spec, lengths, n);
+    cost_fit_add(&e->cost, cores, units, 1e-3 * (double)(time_now_ns() - began_ns - x->stalled_ns));
+    cost_fit_add(&e->device_cost, cores, units, 1e-3 * (double)x->device_ns);
 }
 
 static rkf_status encoder_run(struct body *body, struct exec *x, const struct batch *b, struct rows *out,
@@ -253,7 +260,7 @@ static rkf_status encoder_run(struct body *body, struct exec *x, const struct ba
     struct encoder *e = (struct encoder *)body;
     struct run r = { .e = e, .x = x, .b = b, .first_only = b->first_only, .err = err };
     int64_t began_ns = time_now_ns();
-    x->stalled_ns = 0;
+    x->stalled_ns = x->device_ns = 0;
     rkf_status rc = check_batch(e, b, err);
     for (uint32_t i = 0; !rc && i < b->n_seqs; i++)
         r.first_only &= b->cu_lens[i] < b->cu_lens[i + 1];
@@ -280,6 +287,7 @@ static void encoder_release(struct body *body)
 const struct body_ops encoder_ops = {
     .limits = encoder_limits,
     .cost_us = encoder_cost_us,
+    .device_us = encoder_device_us,
     .run = encoder_run,
     .release = encoder_release,
 };

@@ -146,6 +146,7 @@ struct rkf_model {
     uint64_t waiting_items, running_items;
     uint64_t runs_on[NPU_MAX_CORES]; /* works that ran on one, two, three cores */
     struct place_demand demand;      /* items in the system, lately */
+    uint8_t parting;                 /* how auto parted its cores last */
     float usual_tokens;              /* of an item; 0: none came yet */
     bool closing, off_npu;           /* off_npu: runs cpu_body now */
     int64_t n_requests, n_inputs, n_tokens, n_truncated, n_batches, n_failed, n_fallbacks;
@@ -283,6 +284,7 @@ struct work {          /* what one exec runs at once: a batch of one model */
     struct runner *runner;
     struct slice *slices; /* [n_slices] */
     uint32_t n_slices, n_seqs, n_tokens;
+    uint32_t n_answered; /* sequences that are not in the system any more; rt->lock */
     int32_t priority;
     int64_t since_ns, start_ns;
     uint32_t attempts;

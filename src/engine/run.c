@@ -87,6 +87,8 @@ static void slice_done(struct work *w, const struct slice *s, struct exec *x, co
     rkf_status rc = task_collect(job, x, sub, rows, s->first, &err);
     pthread_mutex_lock(&rt->lock);
     job->done_items += s->n;
+    w->n_answered += s->n; /* its client may send the next before this work has ended */
+    w->model->running_items -= s->n;
     job->cores_used |= x->cores_used;
     bool last = !rc && job->done_items == job->n_items && !job->ended;
     if (rc)

@@ -11,8 +11,6 @@
 
 enum {
     MAX_WAITING = 256,
-    TRIALS = 4,        /* runs on one, two and three cores before what they cost is believed */
-    TRIAL_EVERY = 256, /* batches: what was slow once, by bad luck or before the clock changed, gets another chance */
 };
 static const int64_t sick_ns = 10 * (int64_t)1000000000; /* how long a core that failed is left alone */
 
@@ -65,35 +63,43 @@ static void predict(const struct rkf_model *m, const struct route *r, const stru
         row->cost_us[c] = ops->cost_us(r->body, c + 1, lengths, n);
 }
 
-/* How many cores the next batch should take so that their cost becomes known; 0: no wish. */
-static uint8_t trial_cores(const struct rkf_model *m, uint32_t cores)
+/* Cores of the model that are neither sick nor leased by another process. */
+static uint32_t count_usable(const struct pool *p, uint8_t cores)
 {
-    uint64_t begun = (uint64_t)m->n_batches + m->in_flight;
-    for (uint32_t n = 0; n < cores; n++)
-        if (m->runs_on[n] < TRIALS)
-            return (uint8_t)(n + 1);
-    return begun % TRIAL_EVERY == TRIAL_EVERY - 1 ? (uint8_t)(begun / TRIAL_EVERY % cores + 1) : 0;
+    uint32_t n = 0;
+    for (uint32_t c = 0; c < p->n_cores; c++)
+        n += (cores >> c & 1) && p->core[c].health == CORE_WELL && !p->core[c].leased_away;
+    return n;
 }
 
-/* What runs of the model cost by number of cores, as a line through two of them: one usual text, and eight. */
+typedef uint32_t predict_fn(const struct body *b, uint32_t n_cores, const uint32_t *lengths, uint32_t n);
+
+/* As a line through two runs: one usual text, and eight. */
+static struct place_cost line_of(predict_fn *us, const struct body *b, uint32_t n_cores, uint32_t tokens)
+{
+    const uint32_t lengths[8] = { tokens, tokens, tokens, tokens, tokens, tokens, tokens, tokens };
+    float one = us ? (float)us(b, n_cores, lengths, 1) : 0, eight = us ? (float)us(b, n_cores, lengths, 8) : 0;
+    struct place_cost c = { .token_us = (eight - one) / (7 * (float)tokens) };
+    c.fixed_us = one - c.token_us * (float)tokens;
+    return c;
+}
+
+/* What placement is told of a model whose cores it may join. */
 static void describe_costs(const struct rkf_model *m, const struct pool *p, const struct route *r, int64_t now,
                            struct place_model *out)
 {
-    const struct body_ops *ops = r->body->ops;
-    uint32_t t = (uint32_t)m->usual_tokens;
-    if (!ops->cost_us || !t)
+    uint32_t tokens = (uint32_t)m->usual_tokens;
+    if (!tokens)
         return;
-    const uint32_t lengths[8] = { t, t, t, t, t, t, t, t };
     for (uint32_t c = 0; c < p->n_cores; c++) {
-        float one = (float)ops->cost_us(r->body, c + 1, lengths, 1),
-              eight = (float)ops->cost_us(r->body, c + 1, lengths, 8);
-        out->token_us[c] = (eight - one) / (7 * (float)t);
-        out->fixed_us[c] = one - out->token_us[c] * (float)t;
+        out->run[c] = line_of(r->body->ops->cost_us, r->body, c + 1, tokens);
+        out->busy[c] = line_of(r->body->ops->device_us, r->body, c + 1, tokens);
     }
-    out->tokens = (float)t;
+    out->tokens = (float)tokens;
     out->most_tokens = (float)m->batch_tokens;
     out->requests = place_demand_get(&m->demand, now);
-    out->trial = trial_cores(m, (uint32_t)__builtin_popcount(out->cores));
+    out->parting = m->parting;
+    out->trial = place_trial(m->runs_on, (uint64_t)m->n_batches + m->in_flight, count_usable(p, out->cores));
 }
 
 static void list_add(struct waiting_list *l, struct rkf_model *m, const struct pool *p, const struct route *r,
@@ -277,6 +283,9 @@ static struct work *work_start(struct pool *p, struct rkf_model *m, struct candi
     r->work = w;
     m->in_flight++;
     m->running_items += w->n_seqs;
+    w->n_answered = 0;
+    if (o->parting)
+        m->parting = o->parting;
     for (uint32_t c = 0; c < p->n_cores; c++)
         if (o->cores >> c & 1) {
             p->core[c].runs++;
@@ -426,7 +435,8 @@ bool queue_work_done(struct work *w, rkf_status status, const rkf_error *err)
     if (p->leased && p->rt->lease)
         lease_give(p->rt->lease, l->cores);
     w->model->in_flight--;
-    w->model->running_items -= w->n_seqs;
+    w->model->running_items -= w->n_seqs - w->n_answered;
+    w->model->demand.run_ns += (now - w->start_ns - w->model->demand.run_ns) / 8;
     place_demand_note(&w->model->demand, now, (uint32_t)(w->model->waiting_items + w->model->running_items));
     w->model->n_batches++;
     if (!status)

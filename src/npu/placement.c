@@ -10,7 +10,10 @@
 enum {
     UNKNOWN_COST_US = 1000,
     HALF_LIFE_NS = 100 * 1000 * 1000,
-    HOST_US = 100, /* from an answer to the same client's next request, at the least */
+    HALF_LIFE_RUNS = 3,
+    HOST_US = 100,     /* from an answer to the same client's next request, at the least */
+    TRIALS = 4,        /* runs on one, two and three cores before what they cost is believed */
+    TRIAL_EVERY = 256, /* batches: what was slow once, by bad luck or before the clock changed, gets another chance */
 };
 
 static uint32_t count(uint8_t cores)
@@ -141,6 +144,19 @@ static float even_share(const struct place_model *m, uint32_t execs)
     return m->most_tokens > 0 && tokens > m->most_tokens ? m->most_tokens : tokens;
 }
 
+static float cost_of(const struct place_cost *c, float tokens)
+{
+    return c->fixed_us + c->token_us * tokens;
+}
+
+/* Batches per microsecond of a lane with this many execs in flight. One's work on the cores hides the CPU's part of the
+ * others. gap: until the client of an answer sends its next request. */
+static float lane_rate(float run_us, float busy_us, float gap_us, float execs)
+{
+    float apart = execs / (run_us + gap_us), most = 1 / (busy_us > 0 ? busy_us : run_us);
+    return apart < most ? apart : most;
+}
+
 /* Tokens per microsecond of lanes of these sizes (the largest first): each works off one batch after another. */
 static float parting_rate(const struct place_model *m, int way, uint32_t depth)
 {
@@ -148,10 +164,16 @@ static float parting_rate(const struct place_model *m, int way, uint32_t depth)
     float requests = m->requests < 1 ? 1 : m->requests, tokens = even_share(m, lanes * depth), rate = 0;
     for (uint32_t i = 0; i < lanes; i++) {
         uint32_t n = partings[way].size[i] - 1u;
-        float busy = requests - (float)i;                         /* a lane without a request does nothing */
-        float gap = requests < (float)lanes + 0.5f ? HOST_US : 0; /* nor one whose only client has its answer */
-        busy = busy < 0 ? 0 : busy > 1 ? 1 : busy;
-        rate += busy * tokens / (m->fixed_us[n] + m->token_us[n] * tokens + gap);
+        float run = cost_of(&m->run[n], tokens), busy = cost_of(&m->busy[n], tokens);
+        float mine = requests / (float)lanes; /* in this lane; below one per lane, the first ones have them */
+        mine = mine >= 1 ? mine : requests > (float)i + 1 ? 1 : requests > (float)i ? requests - (float)i : 0;
+        if (mine >= (float)depth + 0.5f) { /* some wait: there is no gap */
+            rate += tokens * lane_rate(run, busy, 0, (float)depth);
+            continue;
+        }
+        float lower = floorf(mine), part = mine - lower;
+        rate += tokens * ((1 - part) * lane_rate(run, busy, HOST_US, lower) +
+                          part * lane_rate(run, busy, HOST_US, lower + 1 > (float)depth ? (float)depth : lower + 1));
     }
     return rate;
 }
@@ -159,7 +181,7 @@ static float parting_rate(const struct place_model *m, int way, uint32_t depth)
 static bool cost_known(const struct place_model *m, uint32_t n_cores)
 {
     for (uint32_t i = 0; i < n_cores; i++)
-        if (!(m->fixed_us[i] + m->token_us[i] > 0))
+        if (!(m->run[i].fixed_us + m->run[i].token_us > 0))
             return false;
     return m->tokens > 0;
 }
@@ -175,10 +197,12 @@ static bool has_rivals(const struct place_in *in, const struct place_model *m)
     return in->demand > m->requests + 0.5f;
 }
 
-/* Lanes of the best way to part `usable`; 0: not parted. */
-static uint32_t part(const struct place_in *in, const struct place_model *m, uint8_t usable, uint8_t *lanes)
+/* Lanes of the best way to part `usable`; 0: not parted. *which: the way, plus 1. */
+static uint32_t part(const struct place_in *in, const struct place_model *m, uint8_t usable, uint8_t *lanes,
+                     uint8_t *which)
 {
-    static const float gain = 1.03f; /* predictions are not better than that */
+    static const float gain = 1.03f, /* predictions are not better than that */
+        stay = 1.05f;
     int best = -1;
     float best_rate = 0;
     if (!usable || !m->joint_lanes || !cost_known(m, count(usable)) || has_rivals(in, m))
@@ -187,7 +211,7 @@ static uint32_t part(const struct place_in *in, const struct place_model *m, uin
     for (int way = 0; way < PARTINGS; way++) {
         if (partings[way].cores != count(usable))
             continue;
-        float rate = parting_rate(m, way, depth ? depth : 1);
+        float rate = parting_rate(m, way, depth ? depth : 1) * (way + 1 == m->parting ? stay : 1);
         if (best < 0 || rate > best_rate * gain) {
             best = way;
             best_rate = rate;
@@ -195,6 +219,7 @@ static uint32_t part(const struct place_in *in, const struct place_model *m, uin
     }
     if (best < 0)
         return 0;
+    *which = (uint8_t)(best + 1);
     uint8_t left = usable;
     for (uint32_t i = 0; i < partings[best].lanes; i++) {
         lanes[i] = 0;
@@ -210,12 +235,12 @@ static uint32_t part(const struct place_in *in, const struct place_model *m, uin
 uint32_t place_partition(const struct place_in *in, uint32_t model, uint8_t lanes[NPU_MAX_CORES])
 {
     const struct place_model *m = &in->models[model];
-    uint8_t usable = read_state(in).usable & m->cores;
+    uint8_t usable = read_state(in).usable & m->cores, which;
     if (is_fixed(m)) {
         lanes[0] = m->cores;
         return 1;
     }
-    uint32_t n = part(in, m, usable, lanes);
+    uint32_t n = part(in, m, usable, lanes, &which);
     if (n)
         return n;
     for (uint32_t i = 0; i < in->n_cores; i++)
@@ -260,7 +285,7 @@ static struct candidate look_at(const struct place_in *in, uint32_t self, uint8_
     return c;
 }
 
-/* The lane that auto takes now; 0: none. *out: tokens and requests of its batch. */
+/* The lane that auto takes now; 0: none. *out: tokens and requests of its batch, and how the cores are parted. */
 static uint8_t choose_auto(const struct place_in *in, uint32_t self, const struct state *s, uint8_t kept_free,
                            struct place_out *out)
 {
@@ -268,19 +293,24 @@ static uint8_t choose_auto(const struct place_in *in, uint32_t self, const struc
     const struct place_model *m = &in->models[w->model];
     uint8_t open = s->open & m->cores & (uint8_t)~kept_free, idle = s->idle & open, lanes[NPU_MAX_CORES];
     uint8_t usable = s->usable & m->cores;
-    uint32_t parts = part(in, m, usable, lanes);
+    uint32_t parts = part(in, m, usable, lanes, &out->parting);
     struct candidate best = { 0 };
-    for (uint8_t lane = 1; parts && m->trial && lane <= all_cores(in); lane++) {
+    bool trial = parts && m->trial && m->trial <= count(usable);
+    for (uint8_t lane = 1; trial && lane <= all_cores(in); lane++) {
         struct candidate c = look_at(in, self, lane);
         if (!(lane & ~open) && c.cores == m->trial && (!best.lane || better(&c, &best)))
             best = c;
     }
-    for (uint32_t i = 0; i < parts && (!m->trial || !best.lane || best.cores != m->trial); i++) {
+    if (trial && !best.lane)
+        return 0; /* soon: whoever has them ends */
+    for (uint32_t i = 0; i < parts && !trial; i++) {
         struct candidate c = look_at(in, self, lanes[i]);
         if (!(lanes[i] & ~open) && (!best.lane || better(&c, &best)))
             best = c;
     }
-    if (parts > 1 && best.lane) { /* a single lane takes what there is */
+    if (trial)
+        parts = count(usable) / m->trial; /* a batch as it would be if that were the rule */
+    if (parts > 1 && best.lane) {         /* a single lane takes what there is */
         uint32_t execs = parts * in->core[__builtin_ctz(best.lane)].depth;
         out->tokens = (uint32_t)even_share(m, execs) + 1;
         out->requests = (uint32_t)ceilf(even_requests(m, execs));
@@ -343,11 +373,23 @@ uint32_t place_width(const struct place_in *in, uint32_t model)
     return n ? n : 1;
 }
 
+/* ---- learning */
+
+/* Any number of cores a few times, then now and then again, in turns. */
+uint8_t place_trial(const uint64_t runs_on[NPU_MAX_CORES], uint64_t begun, uint32_t cores)
+{
+    for (uint32_t n = 0; n < cores; n++)
+        if (runs_on[n] < TRIALS)
+            return (uint8_t)(n + 1);
+    return cores && begun % TRIAL_EVERY == TRIAL_EVERY - 1 ? (uint8_t)(begun / TRIAL_EVERY % cores + 1) : 0;
+}
+
 /* ---- demand */
 
 static double faded(const struct place_demand *d, int64_t now_ns)
 {
-    return now_ns <= d->at_ns ? d->level : d->level * exp2(-(double)(now_ns - d->at_ns) / HALF_LIFE_NS);
+    double runs = HALF_LIFE_RUNS * (double)d->run_ns, half_life = runs > HALF_LIFE_NS ? runs : HALF_LIFE_NS;
+    return now_ns <= d->at_ns ? d->level : d->level * exp2(-(double)(now_ns - d->at_ns) / half_life);
 }
 
 void place_demand_note(struct place_demand *d, int64_t now_ns, uint32_t in_system)

@@ -11,7 +11,8 @@
  *      lowest core;
  *   3. auto of a native body may join cores. Joining is good for one stream and for large batches, and costs throughput
  *      otherwise, so its lanes are those of the best way to part its cores: 1+1+1, 2+1 or 3, whichever the costs that
- *      were learnt predict the highest throughput for, with as many requests as were in the system lately. Where costs
+ *      were learnt predict the highest throughput for, with as many requests as were in the system lately; another way
+ *      must promise distinctly more, for while lanes of both are at work they wait for each other. Where costs
  *      are not known, or another model competes for the cores, it joins idle cores only, and only where a core stays
  *      free for every other batch that waits or was in the system lately: a joint run cannot be split when the next
  *      request comes;
@@ -39,10 +40,15 @@ struct place_model {
     bool automatic;   /* may choose a lane within cores; else the lane is exactly `cores` */
     bool joint_lanes; /* auto may join cores (native bodies) */
     bool whole;       /* platform cpu, auto: one lane with all threads, always exactly `cores` */
-    uint8_t trial; /* auto with joint_lanes: this many cores if they can be had now, to learn what that costs; 0: no */
+    /* auto with joint_lanes: the next batch takes this many cores, to learn what that costs (place_trial). It waits for
+     * them: under load they are hardly ever open at once by themselves. 0: no */
+    uint8_t trial;
     /* Of models that are automatic with joint_lanes; zeros: not known. A run of t tokens on i + 1 cores takes
-     * fixed_us[i] + token_us[i] * t. */
-    float fixed_us[NPU_MAX_CORES], token_us[NPU_MAX_CORES];
+     * run[i].fixed_us + run[i].token_us * t, of which the cores are at work during `busy`; the rest is the CPU's. */
+    struct place_cost {
+        float fixed_us, token_us;
+    } run[NPU_MAX_CORES], busy[NPU_MAX_CORES];
+    uint8_t parting;   /* how its cores were parted last: place_out.parting; 0: not yet */
     float requests;    /* waiting and running, lately: place_demand_get */
     float tokens;      /* of a typical request */
     float most_tokens; /* of one batch; 0: no limit */
@@ -72,6 +78,7 @@ struct place_out {
     /* How much its batch should take, so that all execs find work: whichever of the two is more; 0: no wish. Requests
      * besides tokens, so that a long text does not go alone where most of a run's cost is fixed. */
     uint32_t tokens, requests;
+    uint8_t parting; /* how the cores of its model are parted now, to be passed in again; 0: they are not */
 };
 /* true: run out->waiting on out->cores now. false: nothing can start. Call again after applying the answer. */
 bool place_next(const struct place_in *in, struct place_out *out);
@@ -81,10 +88,14 @@ bool place_hopeless(const struct place_in *in, uint32_t model);
 /* Lanes that could each take a batch of this model right now: cut what waits into that many batches. At least 1. */
 uint32_t place_width(const struct place_in *in, uint32_t model);
 
-/* How many requests were in the system at once lately: rises at once, falls with a half-life of 100 ms. Note it
- * whenever one comes or goes. Zero-initialised. */
+/* How many cores the next batch of a model should take so that their cost becomes known; 0: no wish. runs_on: batches
+ * that ran on 1, 2, 3 cores; begun: batches so far, those in flight too; cores: that can be had. */
+uint8_t place_trial(const uint64_t runs_on[NPU_MAX_CORES], uint64_t begun, uint32_t cores);
+
+/* How many requests were in the system at once lately: rises at once, falls with a half-life of 100 ms, or of three
+ * runs if they take longer than that. Note it whenever one comes or goes. Zero-initialised. */
 struct place_demand {
-    int64_t at_ns;
+    int64_t at_ns, run_ns; /* run_ns: set by the caller: what a run took lately */
     double level;
 };
 void place_demand_note(struct place_demand *d, int64_t now_ns, uint32_t in_system);

@@ -300,15 +300,21 @@ static rkf_status finish_step(struct run *r, struct step *s, rkf_error *err)
     const struct rknn_linear *l = r->l;
     rkf_status rc = RKF_OK;
     rkf_error other;
+    int64_t since = time_now_ns(), longest = 0, waited;
     s->flying = false;
     for (uint32_t i = 0; i < s->n_flights; i++) { /* all of them, so that none is left behind if one fails */
         struct flight *f = &s->flights[i];
-        rkf_status one = matmul_finish(f->held->c, f->slot, r->x->deadline_ns, &r->x->stalled_ns, &r->x->cores_failed,
+        int64_t took = 0;
+        rkf_status one = matmul_finish(f->held->c, f->slot, r->x->deadline_ns, &took, &r->x->cores_failed,
                                        rc ? &other : err);
+        longest = took > longest ? took : longest;
         f->held->broken |= one != RKF_OK;
         rc = rc ? rc : one;
         r->x->cores_used |= one ? 0 : (uint8_t)(1u << f->held->core);
     }
+    waited = time_now_ns() - since; /* longer than its slowest part runs: for others on these cores */
+    r->x->stalled_ns += waited > longest ? waited - longest : 0;
+    r->x->device_ns += longest;
     if (rc)
         return rc;
     uint32_t row = s->piece * MAX_ROWS, rows = piece_rows(r, s->piece);
@@ -383,12 +389,11 @@ static rkf_status plan(struct run *r, rkf_error *err)
 static void clean_up(struct run *r)
 {
     uint8_t failed = 0;
-    int64_t stalled = 0;
+    int64_t took;
     for (int i = 0; i < IN_FLIGHT; i++)
         for (uint32_t f = 0; r->steps[i].flying && f < r->steps[i].n_flights; f++) {
             struct flight *fl = &r->steps[i].flights[f];
-            fl->held->broken |= matmul_finish(fl->held->c, fl->slot, r->x->deadline_ns, &stalled, &failed, NULL) !=
-                                RKF_OK;
+            fl->held->broken |= matmul_finish(fl->held->c, fl->slot, r->x->deadline_ns, &took, &failed, NULL) != RKF_OK;
         }
     r->x->cores_failed |= failed;
     for (uint32_t i = 0; i < r->n_held; i++)

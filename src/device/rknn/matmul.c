@@ -27,7 +27,7 @@ struct slot {
     bool blame, started;
     int result;
     const char *step; /* that failed */
-    int64_t began_ns, took_ns;
+    int64_t took_ns;
 };
 
 struct matmul_context {
@@ -434,7 +434,6 @@ static void slot_run(struct call *call)
     struct matmul_context *c = s->c;
     struct call *keep = s->keep;
     s->blame = false;
-    s->began_ns = time_now_ns();
     s->result = slot_bind(s);
     if (s->result == ABI_OK)
         s->result = health_run(c->d, &c->d->core[c->core], (uint8_t)(1u << c->core), try_run, s, &s->blame);
@@ -465,11 +464,10 @@ rkf_status matmul_start(struct matmul_context *c, uint32_t slot, struct block *b
     return rc;
 }
 
-rkf_status matmul_finish(struct matmul_context *c, uint32_t slot, int64_t deadline_ns, int64_t *stalled_ns,
+rkf_status matmul_finish(struct matmul_context *c, uint32_t slot, int64_t deadline_ns, int64_t *took_ns,
                          uint8_t *failed, rkf_error *err)
 {
     struct slot *s = &c->slot[slot];
-    int64_t since = time_now_ns();
     bool hung;
     rkf_status rc = worker_wait(&c->d->core[c->core], &s->call, deadline_ns, &hung, err);
     if (rc) {
@@ -481,7 +479,7 @@ rkf_status matmul_finish(struct matmul_context *c, uint32_t slot, int64_t deadli
         }
         return rc;
     }
-    *stalled_ns += s->began_ns > since ? s->began_ns - since : 0;
+    *took_ns = s->took_ns;
     if (s->result) {
         *failed |= s->blame ? (uint8_t)(1u << c->core) : 0;
         return rknn_fail(err, s->result, "%s on NPU core %u", s->step, c->core);

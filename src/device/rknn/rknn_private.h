@@ -145,8 +145,8 @@ uint64_t *matmul_tag(struct matmul_context *c, uint32_t slot); /* the caller's n
 /* Starts slot on columns n0 .. n0 + n of the block. keep is held until the run has ended. */
 rkf_status matmul_start(struct matmul_context *c, uint32_t slot, struct block *b, uint32_t n0, struct call *keep,
                         uint8_t *failed, rkf_error *err) MUST_CHECK;
-/* *stalled_ns grows by what was waited before the run began. */
-rkf_status matmul_finish(struct matmul_context *c, uint32_t slot, int64_t deadline_ns, int64_t *stalled_ns,
+/* *took_ns: the run alone, without what it waited for others on its core. */
+rkf_status matmul_finish(struct matmul_context *c, uint32_t slot, int64_t deadline_ns, int64_t *took_ns,
                          uint8_t *failed, rkf_error *err) MUST_CHECK;
 
 void matmul_close_all(struct rknn_device *d); /* every idle context; no core's worker runs */
