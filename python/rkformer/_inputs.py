@@ -80,7 +80,10 @@ def _blob(texts: List[str], keep: List[Any]) -> Tuple[Any, Any, int]:
         blob = joined.encode("ascii")
         lengths = np.fromiter(map(len, texts), np.uintp, len(texts))
     else:
-        parts = [text.encode("utf-8") for text in texts]
+        try:
+            parts = [text.encode("utf-8") for text in texts]
+        except UnicodeEncodeError as error:
+            raise _native.TextError(f"a text has half of a surrogate pair ({error}): it is no Unicode text") from None
         blob = b"".join(parts)
         lengths = np.fromiter(map(len, parts), np.uintp, len(texts))
     memory = np.frombuffer(blob or b"\0", np.uint8)

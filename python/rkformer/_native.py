@@ -68,6 +68,10 @@ class InvalidError(RKFError, ValueError):
     status = INVALID
 
 
+class TextError(InvalidError, TypeError):
+    """A str that is no Unicode text."""
+
+
 class UnavailableError(InvalidError):
     """A platform, core mask or device that exists, but not here. The message names what does."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import operator
 import os
 import shutil
 import sys
@@ -18,7 +19,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple, Type, TypeVar, Un
 
 from rkformer import _native
 
-from . import _compat, _hub, _load
+from . import _compat, _five, _hub, _load
 
 logger = logging.getLogger("rktransformers")
 _Self = TypeVar("_Self", bound="Base")
@@ -327,7 +328,7 @@ class Base:
 
     def to(self: _Self, *args: Any, **kwargs: Any) -> _Self:
         """Checks a device's name and does nothing: platform and core_mask choose where the model runs."""
-        if args and isinstance(args[0], str):
+        if args and (isinstance(args[0], (str, int, bytes)) or type(args[0]).__name__ == "device"):
             _compat.check_device(args[0])
         return self
 
@@ -420,9 +421,9 @@ class Base:
 
     @max_seq_length.setter
     def max_seq_length(self, value: Optional[int]) -> None:
-        if value is not None and int(value) < 1:
-            raise _native.InvalidError(f"max_seq_length is {value}: it must be at least 1")
-        self._max_seq_length = None if value is None else int(value)
+        if value is not None and operator.index(value) < 1:
+            raise _compat.LengthError(f"max_seq_length is {value}: it must be at least 1")
+        self._max_seq_length = None if value is None else operator.index(value)
 
     def get_max_seq_length(self) -> Optional[int]:
         return self._max_seq_length
@@ -474,11 +475,19 @@ class Base:
     def tokenize(self, texts: Any, **kwargs: Any) -> Dict[str, Any]:
         """input_ids, token_type_ids (where the model has them) and attention_mask of texts or pairs, each [n, longest],
         padded on the right: torch tensors if torch is installed, else int64 arrays."""
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        items, _ = _compat.texts_and_pairs(texts)
+        five = _compat.generation() == 5
+        texts = list(texts) if texts is not None or five else []  # a str is a list of characters, as there
+        if not texts and not five:
+            return {}
+        try:
+            items, _ = _compat.texts_and_pairs(_five.texts_of(texts) if five else texts)
+        except (LookupError, StopIteration, AttributeError) as error:
+            raise _compat.misuse(error, f"tokenize() needs texts, pairs or dicts of one text: {error}") from None
         features = self._light_tokenizer().features(items, self._max_seq_length)
         out: Dict[str, Any] = {name: _compat.tensor_if_torch(value) for name, value in features.items()}
-        return {**out, "modality": "text"} if _compat.generation() > 5 else out
+        if five and isinstance(texts[0], dict):
+            out = {"text_keys": [next(iter(text)) for text in texts], **out}
+        return out if five else {**out, "modality": "text"}
 
     def preprocess(self, inputs: Any, prompt: Optional[str] = None, **kwargs: Any) -> Dict[str, Any]:
         """`tokenize`, with a prompt before each text."""
@@ -517,14 +526,15 @@ class Base:
     @staticmethod
     def stop_multi_process_pool(pool: Dict[str, Any]) -> None:
         """Ends a pool: using it afterwards is an error."""
+        pool["input"]  # KeyError, TypeError: it is none
         for worker in pool["processes"]:
             worker.close()
 
     def _pool_chunk(self, n: int, pool: Any, device: Any, chunk_size: Optional[int]) -> Optional[int]:
         """Inputs per chunk of a call with a pool; None: without one. Checks them as sentence-transformers does."""
-        devices = device if isinstance(device, (list, tuple)) else None
-        for one in devices or [device]:
-            _compat.check_device(one if devices is None or not isinstance(one, list) else None)
+        devices = device if isinstance(device, list) else None
+        for one in devices or [device if devices is None else None]:
+            _compat.check_device(one)
         if devices is not None and not devices and pool is None:
             raise _compat.InputTypeError("device is an empty list: give a name or a list of names")
         if pool is None and devices is None:

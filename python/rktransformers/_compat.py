@@ -13,13 +13,13 @@ import importlib.util
 import logging
 import re
 import sys
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, TypeVar, cast
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type, TypeVar, cast
 
 from rkformer import _native
 
 logger = logging.getLogger("rktransformers")
 _F = TypeVar("_F", bound=Callable[..., Any])
-_DEVICE = re.compile(r"(cpu|cuda|npu|rknn|sim|auto|mps|xpu|hpu|ipu|xla|mtia|meta|privateuseone)(:\d+)?$")
+_DEVICE = re.compile(r"(cpu|npu|rknn|sim|auto)(:\d+)?$")
 
 
 class InputTypeError(_native.InvalidError, TypeError):
@@ -37,8 +37,29 @@ class LabelsError(_native.InvalidError, RuntimeError):
     """num_labels differs from the model's head (RuntimeError, as in sentence-transformers)."""
 
 
-class DeviceNameError(_native.InvalidError, RuntimeError):
-    """Not the name of a device (RuntimeError, as in torch)."""
+class DeviceNameError(_native.InvalidError, NotImplementedError):
+    """Not the name of a device that is here (a RuntimeError, as in torch)."""
+
+
+class LengthError(_native.InvalidError, RuntimeError, OverflowError):
+    """A max_seq_length below 1 (RuntimeError or OverflowError, as from torch and the tokenizer)."""
+
+
+def _first_argument(error: BaseException) -> str:
+    return str(error.args[0])
+
+
+@functools.lru_cache(maxsize=None)
+def _misuse_class(kind: Type[Exception]) -> Type[Exception]:
+    covered = issubclass(_native.InvalidError, kind) or issubclass(kind, UnicodeError)  # which need arguments of their own
+    bases = (_native.InvalidError,) if covered else (_native.InvalidError, kind)
+    return type("InputError", bases, {"__str__": _first_argument})
+
+
+def misuse(error: Exception, message: str) -> Exception:
+    """An exception of the type of `error` that is an InvalidError (a ValueError) too and says `message`."""
+    kind: Any = type(error)
+    return _misuse_class(kind)(message)
 
 
 @functools.lru_cache(maxsize=None)
@@ -128,13 +149,31 @@ def cpu() -> Any:
 
 
 def check_device(device: Any) -> None:
-    """A device's name means nothing here (platform and core_mask choose where the model runs), but it must be one."""
-    if device is None or (type(device).__name__ == "device" and hasattr(device, "type")) or isinstance(device, int):
+    """A device's name means nothing here (platform and core_mask choose where the model runs), but it must be the CPU, an
+    NPU, or one that torch has on this machine. Raises InputTypeError, DeviceNameError."""
+    if device is None:
         return
-    if not isinstance(device, str):
+    if isinstance(device, bytes):
+        device = device.decode("utf-8", "replace")
+    named = type(device).__name__ == "device" and hasattr(device, "type")
+    if not named and not isinstance(device, (str, int)):
         raise InputTypeError(f"device must be a name, not {type(device).__name__}")
-    if not _DEVICE.match(device):
-        raise DeviceNameError(f"Expected one of cpu, npu, cuda, ... at the start of the device string: {device}")
+    name = f"cuda:{device}" if isinstance(device, int) else str(device)
+    if not _DEVICE.match(name) and not _torch_has(name):
+        raise DeviceNameError(
+            f"device {name!r} is not on this machine: expected cpu or npu. Leave it out: platform and core_mask choose the cores"
+        )
+
+
+def _torch_has(device: str) -> bool:
+    """Whether torch is installed and can make a tensor there."""
+    if not have_torch() or device.split(":")[0] == "meta":
+        return False
+    try:
+        torch_for("device").empty(0, device=device)
+    except (RuntimeError, NotImplementedError, AssertionError):
+        return False
+    return True
 
 
 # ---------------------------------------------------------------- progress
@@ -232,9 +271,8 @@ def text_or_pair(value: Any) -> Any:
         return value
     if isinstance(value, dict):
         keys = list(value)
-        known = len(keys) == 1 and isinstance(value[keys[0]], str) and (keys[0] == "text" or generation() == 5)
-        if known:
-            return value[keys[0]]
+        if keys == ["text"] and isinstance(value["text"], str):
+            return value["text"]
         raise _native.InvalidError(f"a dict input must be {{'text': ...}}: this one has the keys {keys}")
     what = type(value).__name__
     if isinstance(value, (list, tuple)):
@@ -264,11 +302,9 @@ def as_batch(inputs: Any) -> Tuple[List[Any], bool]:
     if isinstance(inputs, tuple):
         return list(inputs), False
     kind = getattr(getattr(inputs, "dtype", None), "kind", None)
-    if kind is not None and getattr(inputs, "ndim", 0) >= 1:
-        if kind in "UOT" or not len(inputs):
-            return list(inputs.tolist()), False
-        return [inputs], True
-    if type(inputs).__name__ in ("Column", "Series", "Index") and hasattr(inputs, "__len__"):
+    if kind is not None and getattr(inputs, "ndim", 0) >= 1 and hasattr(inputs, "tolist"):
+        return (list(inputs.tolist()), False) if type(inputs).__name__ == "ndarray" and kind in "UOT" else ([inputs], True)
+    if type(inputs).__name__ == "Column" and hasattr(inputs, "__len__"):
         return list(inputs), False
     return [inputs], True
 
@@ -279,8 +315,4 @@ def prompted(prompt: str, item: Any) -> Any:
         return prompt + item
     if isinstance(item, dict):
         return {**item, "text": prompt + item["text"]}
-    if generation() == 5:
-        raise TypeError(
-            'can only concatenate str (not "list") to str: this version of sentence-transformers has no prompts for pairs'
-        )
     return (prompt + item[0], item[1])

@@ -8,8 +8,10 @@ two differ (the scores of rank, apply_softmax on one label). An activation_fn gi
 from __future__ import annotations
 
 import importlib
+import operator
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
 from rkformer import _native
 
@@ -44,6 +46,10 @@ class Activation:
     def path(self) -> str:
         """As config.json names it."""
         return f"torch.nn.modules.{'linear' if self.name == 'Identity' else 'activation'}.{self.name}"
+
+
+class ActivationError(_native.InvalidError, TypeError, AttributeError):
+    """What an activation_fn gave is no scores (TypeError or AttributeError, as in sentence-transformers)."""
 
 
 def _sigmoid(x: Any) -> Any:
@@ -168,8 +174,8 @@ class RKCrossEncoder(Base):
         except BaseException:
             self.close()
             raise
-        self._activation_path: Optional[str] = None
-        self.activation_fn: Any = activation_fn if activation_fn is not None else self.get_default_activation_fn()
+        self._default_activation: Any = None
+        self._activation: Any = activation_fn if activation_fn is not None else self.get_default_activation_fn()
 
     def _check_head(self, num_labels: Optional[int]) -> None:
         labels = len(self.model_facts["labels"])
@@ -195,7 +201,10 @@ class RKCrossEncoder(Base):
     # ---- activation
 
     def get_default_activation_fn(self) -> Any:
-        """The one that the model's files name, else Sigmoid for one label and Identity for more."""
+        """The one that was set as default, the one that the model's files name, else Sigmoid for one label and Identity
+        for more."""
+        if self._default_activation is not None:
+            return self._default_activation
         config = self._loaded.config
         path = (
             self._saved.get("activation_fn")
@@ -219,8 +228,25 @@ class RKCrossEncoder(Base):
         return None
 
     def set_activation_fn(self, activation_fn: Optional[Callable[..., Any]], set_default: bool = True) -> None:
-        """None: the model files'."""
-        self.activation_fn = activation_fn if activation_fn is not None else self.get_default_activation_fn()
+        """None: the default one. set_default: it becomes that."""
+        if activation_fn is not None and not callable(activation_fn):
+            raise _compat.InputTypeError(f"activation_fn must be callable, not {type(activation_fn).__name__}")
+        self._activation = activation_fn if activation_fn is not None else self.get_default_activation_fn()
+        if set_default:
+            self._default_activation = self._activation
+
+    @property
+    def activation_fn(self) -> Any:
+        """Of logits [n, labels]: torch's module where torch is loaded."""
+        torch = sys.modules.get("torch")
+        if torch is not None and isinstance(self._activation, Activation):
+            softmax = {"dim": -1} if self._activation.name == "Softmax" else {}
+            return getattr(torch.nn, self._activation.name)(**softmax)
+        return self._activation
+
+    @activation_fn.setter
+    def activation_fn(self, value: Any) -> None:
+        self.set_activation_fn(value, set_default=False)
 
     @property
     def default_activation_function(self) -> Any:
@@ -328,16 +354,19 @@ class RKCrossEncoder(Base):
         kwargs: Dict[str, Any],
     ) -> _Call:
         if "inputs" in kwargs:
+            if sentences is not None:
+                raise TypeError("predict() got both `sentences` and `inputs`: they are the same")
             sentences = kwargs.pop("inputs")
         unknown = set(kwargs) - {"processing_kwargs"}
         if unknown and _compat.generation() == 5:
             raise TypeError(f"CrossEncoder.predict() got an unexpected keyword argument {sorted(unknown)[0]!r}")
         if batch_size <= 0:
             raise _native.InvalidError(f"batch_size must be a positive integer, got {batch_size}.")
-        pairs, single = self._pairs(sentences)
+        batch_size = operator.index(batch_size)
+        pairs, single = self._pairs(sentences, batch_size)
         text = self._resolve_prompt(prompt, prompt_name)
         if text:
-            pairs = [text + pair if isinstance(pair, str) else (text + pair[0], pair[1]) for pair in pairs]
+            pairs = [_compat.prompted(text, pair) for pair in pairs]
         self._pool_chunk(len(pairs), pool, device, chunk_size)
         if convert_to_tensor or not convert_to_numpy:
             _compat.torch_for("convert_to_tensor=True" if convert_to_tensor else "convert_to_numpy=False")
@@ -345,7 +374,7 @@ class RKCrossEncoder(Base):
         limit = int(own) if own is not None else self._max_seq_length
         if self._own_tokenizer and pairs:
             pairs = self._ids_of(pairs, limit)
-        activation = self.activation_fn if activation_fn is None else activation_fn
+        activation = self._activation if activation_fn is None else activation_fn
         bar = _compat.wants_bar(show_progress_bar)
         to_numpy = convert_to_numpy and not convert_to_tensor
         return _Call(
@@ -353,24 +382,28 @@ class RKCrossEncoder(Base):
         )
 
     @staticmethod
-    def _pairs(sentences: Any) -> Any:
-        """The pairs as a list, and whether it was one pair alone."""
-        if hasattr(sentences, "dtype") and hasattr(sentences, "tolist"):
-            sentences = sentences.tolist()
-        if isinstance(sentences, str):
-            return [sentences], True
-        if not isinstance(sentences, (list, tuple)):
-            if sentences is None or not hasattr(sentences, "__len__"):
-                raise _compat.InputTypeError(
-                    f"predict() needs pairs of texts: Unsupported input type: {type(sentences).__name__}"
-                )
-            sentences = list(sentences)
+    def _pairs(sentences: Any, batch_size: int) -> Tuple[List[Any], bool]:
+        """The pairs as a list, and whether it was one pair alone. Texts among them are scored without a second one."""
+        five = _compat.generation() == 5
+        kind = getattr(getattr(sentences, "dtype", None), "kind", "")
+        if isinstance(sentences, str):  # 5 cuts it into batches of characters
+            if not five:
+                return [sentences], True
+            return [sentences[at : at + batch_size] for at in range(0, len(sentences), batch_size)], False
+        if five:
+            try:
+                bool(sentences)
+            except (ValueError, RuntimeError) as error:
+                raise _compat.misuse(error, f"predict() needs a list of pairs: {error}") from None
+        elif type(sentences).__name__ == "ndarray" and kind in "UOT":
+            alone = sentences.ndim < 2 and sentences.size > 0
+            return _paired([sentences.tolist()] if alone else sentences.tolist()), alone
+        if not isinstance(sentences, (list, tuple)) and type(sentences).__name__ != "Column":
+            raise _compat.InputTypeError(
+                f"predict() needs pairs of texts: Unsupported input type: {type(sentences).__name__}"
+            )
         single = len(sentences) > 0 and not isinstance(sentences[0], (list, tuple))
-        pairs = [sentences] if single else sentences
-        for pair in pairs:
-            if not isinstance(_compat.text_or_pair(pair), (list, tuple)):
-                raise _compat.InputTypeError("predict() needs pairs of texts, and got single ones among them")
-        return list(pairs), single
+        return _paired([sentences] if single else list(sentences)), single
 
     def _resolve_prompt(self, prompt: Optional[str], prompt_name: Optional[str]) -> Optional[str]:
         if prompt is not None:
@@ -430,7 +463,7 @@ class RKCrossEncoder(Base):
         top_k: how many; None: all. options: those of `predict`. Raises ValueError for a model with several labels, and what
         `predict` raises.
         """
-        pairs = self._rank_pairs(query, documents)
+        pairs = self._rank_pairs(query, documents, options)
         return self._ranked(self.predict(pairs, **options), documents, top_k, return_documents)
 
     @_compat.positional(5, _FIVE, ("prompt_name", "prompt", *_FIVE[:3], "device", "pool", "chunk_size"))
@@ -443,10 +476,13 @@ class RKCrossEncoder(Base):
         **options: Any,
     ) -> List[Dict[str, Any]]:
         """`rank`, awaited."""
-        pairs = self._rank_pairs(query, documents)
+        pairs = self._rank_pairs(query, documents, options)
         return self._ranked(await self.apredict(pairs, **options), documents, top_k, return_documents)
 
-    def _rank_pairs(self, query: str, documents: Any) -> List[Any]:
+    def _rank_pairs(self, query: str, documents: Any, options: Dict[str, Any]) -> List[Any]:
+        unknown = set(options) - set(_PREDICT_DEFAULTS)
+        if unknown:
+            raise TypeError(f"rank() got an unexpected keyword argument {sorted(unknown)[0]!r}")
         if self.num_labels != 1:
             raise _native.InvalidError(
                 "CrossEncoder.rank() only works for models with num_labels=1. Consider using CrossEncoder.predict() with "
@@ -468,7 +504,7 @@ class RKCrossEncoder(Base):
 
     def _save_settings(self, target: Path) -> None:
         config = read_json(target / "config.json")
-        given = self.activation_fn
+        given = self._activation
         path = given.path if isinstance(given, Activation) else f"{type(given).__module__}.{type(given).__qualname__}"
         config["sentence_transformers"] = {**(config.get("sentence_transformers") or {}), "activation_fn": path}
         write_json(target / "config.json", config)
@@ -480,6 +516,14 @@ class RKCrossEncoder(Base):
             if "activation_fn" in saved:
                 saved["activation_fn"] = path
             write_json(target / "config_sentence_transformers.json", saved)
+
+
+def _paired(pairs: List[Any]) -> List[Any]:
+    """Pairs as rkformer takes them: all of them pairs, or all of them dicts where a text is alone. Raises InputTypeError."""
+    checked = [_compat.text_or_pair(pair) for pair in pairs]
+    if all(isinstance(pair, (list, tuple)) for pair in checked):
+        return checked
+    return [{"text": p} if isinstance(p, str) else {"text": p[0], "text_pair": p[1]} for p in checked]
 
 
 def _activated(function: Any, logits: Any) -> Any:
@@ -494,7 +538,10 @@ def _activated(function: Any, logits: Any) -> Any:
         return np.asarray(function(logits))
     torch = _compat.torch_for("activation_fn")
     with torch.no_grad():
-        return _compat.to_array(function(torch.from_numpy(logits)))
+        scores = function(torch.from_numpy(logits))
+    if not getattr(scores, "ndim", 0) or len(scores) != len(logits):
+        raise ActivationError(f"activation_fn gave {type(scores).__name__}, not a score or scores for each of the pairs")
+    return _compat.to_array(scores)
 
 
 _OLD_NAMES = {

@@ -9,13 +9,14 @@ name is checked and otherwise ignored, since platform and core_mask choose where
 from __future__ import annotations
 
 import asyncio
+import operator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 from rkformer import _native
 
-from . import _compat, similarity
+from . import _compat, _five, similarity
 from ._base import Base, Module, Normalize, Pooling, Transformer, deprecated, logger, read_json, write_json
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class _Call(NamedTuple):
 
     items: List[Any]  # str, pairs or mappings
     plain: bool  # all are str
+    ready: bool  # the prompt is before them
+    keys: Optional[List[str]]  # of inputs that were dicts (sentence-transformers 5)
     single: bool
     prompt: str
     limit: Optional[int]  # tokens
@@ -225,7 +228,7 @@ class RKSentenceTransformer(Base):
         **kwargs: Any,
     ) -> Any:
         """`encode` with the prompt "query", if no other is given."""
-        return self.encode(sentences, self._query_prompt(prompt_name, prompt), prompt, *args, **kwargs)
+        return self.encode(sentences, self._query_prompt(prompt_name, prompt), prompt, *args, **_no_task(kwargs))
 
     def encode_document(
         self,
@@ -236,7 +239,7 @@ class RKSentenceTransformer(Base):
         **kwargs: Any,
     ) -> Any:
         """`encode` with the first of the prompts "document", "passage" and "corpus" that there is, if no other is given."""
-        return self.encode(sentences, self._document_prompt(prompt_name, prompt), prompt, *args, **kwargs)
+        return self.encode(sentences, self._document_prompt(prompt_name, prompt), prompt, *args, **_no_task(kwargs))
 
     async def aencode_query(
         self,
@@ -247,7 +250,7 @@ class RKSentenceTransformer(Base):
         **kwargs: Any,
     ) -> Any:
         """`encode_query`, awaited."""
-        return await self.aencode(sentences, self._query_prompt(prompt_name, prompt), prompt, *args, **kwargs)
+        return await self.aencode(sentences, self._query_prompt(prompt_name, prompt), prompt, *args, **_no_task(kwargs))
 
     async def aencode_document(
         self,
@@ -258,7 +261,7 @@ class RKSentenceTransformer(Base):
         **kwargs: Any,
     ) -> Any:
         """`encode_document`, awaited."""
-        return await self.aencode(sentences, self._document_prompt(prompt_name, prompt), prompt, *args, **kwargs)
+        return await self.aencode(sentences, self._document_prompt(prompt_name, prompt), prompt, *args, **_no_task(kwargs))
 
     def _query_prompt(self, prompt_name: Optional[str], prompt: Optional[str]) -> Optional[str]:
         return "query" if prompt_name is None and prompt is None and "query" in self.prompts else prompt_name
@@ -301,33 +304,38 @@ class RKSentenceTransformer(Base):
             )
         if output_value != "sentence_embedding":
             convert_to_numpy = convert_to_tensor = False
-        if batch_size <= 0:
+        five = _compat.generation() == 5
+        if batch_size <= 0 and not five:
             raise _native.InvalidError(f"batch_size must be a positive integer, got {batch_size}.")
-        items, single = _compat.as_batch(sentences)
         unknown = set(kwargs) - set(_KNOWN_KWARGS)
         if unknown:
             raise _native.InvalidError(
                 f"{type(self).__name__}.encode() has been called with additional keyword arguments that this model does "
                 f"not use: {sorted(unknown)}. This model does not accept any additional keyword arguments."
             )
-        if precision and precision not in similarity.PRECISIONS:
+        if (precision or (precision is not None and not five)) and precision not in similarity.PRECISIONS:
             raise _native.InvalidError(
                 f"Precision {precision!r} is not supported, must be one of {similarity.PRECISIONS}"
             )
         prompt = self._resolve_prompt(prompt, prompt_name)
+        items, single, keys = self._inputs(sentences, prompt, batch_size)
+        ready = five and not (isinstance(sentences, str) or items is sentences)
         items, plain = _compat.texts_and_pairs(items)
+        batch_size = operator.index(batch_size)
+        if batch_size <= 0:
+            raise _compat.misuse(IndexError(), f"batch_size must be a positive integer, got {batch_size}.")
         truncate_dim = truncate_dim if truncate_dim is not None else self.truncate_dim
-        if not truncate_dim and _compat.generation() == 5:
+        if not truncate_dim and five:
             truncate_dim = None
-        if output_value not in ("sentence_embedding", "token_embeddings", None) and items:
-            raise _compat.NoSuchOutputError(
-                f"output_value {output_value!r} is not known: use 'sentence_embedding', 'token_embeddings' or None"
-            )
+        if not isinstance(output_value, str) and output_value is not None and items and not five:
+            raise _compat.InputTypeError(f"output_value must be a str or None, not {type(output_value).__name__}")
         if convert_to_tensor or (output_value == "sentence_embedding" and not convert_to_numpy):
             _compat.torch_for("convert_to_tensor=True" if convert_to_tensor else "convert_to_numpy=False")
         return _Call(
             items,
             plain,
+            ready,
+            keys,
             single,
             prompt or "",
             self._limit(kwargs.get("processing_kwargs")),
@@ -342,6 +350,20 @@ class RKSentenceTransformer(Base):
             self._pool_chunk(len(items), pool, device, chunk_size),
         )
 
+    def _inputs(self, sentences: Any, prompt: Optional[str], batch_size: Any) -> Tuple[List[Any], bool, Optional[List[str]]]:
+        """Inputs as a list, whether there was one alone, and keys of dicts. Checks the prompt too: it needs texts."""
+        if _compat.generation() > 5:
+            items, single = _compat.as_batch(sentences)
+            if items and prompt and not isinstance(prompt, str):
+                raise TypeError(f"prompt must be a str, not {type(prompt).__name__}")
+            return items, single, None
+        if isinstance(prompt, str) or prompt is None:
+            if isinstance(sentences, str):
+                return [sentences], True, None
+            if isinstance(sentences, list) and all(type(sentence) is str for sentence in sentences):
+                return sentences, False, None
+        return _five.batch_of(sentences, prompt, batch_size)
+
     def _resolve_prompt(self, prompt: Optional[str], prompt_name: Optional[str]) -> Optional[str]:
         if prompt is None:
             if prompt_name is not None:
@@ -353,8 +375,6 @@ class RKSentenceTransformer(Base):
                         f"{list(self.prompts)!r}."
                     ) from None
             return self.prompts.get(self.default_prompt_name) if self.default_prompt_name is not None else None
-        if not isinstance(prompt, str):
-            raise TypeError(f"prompt must be a str, not {type(prompt).__name__}")
         if prompt_name is not None:
             logger.warning("Give a `prompt` or a `prompt_name`, not both: the `prompt_name` is ignored.")
         return prompt
@@ -366,6 +386,8 @@ class RKSentenceTransformer(Base):
 
     def _prompted(self, call: _Call) -> List[Any]:
         prompt = call.prompt
+        if call.ready:
+            return call.items
         if call.plain and _compat.generation() == 5:  # which strips texts, prompt and all
             return [(prompt + text).strip() for text in call.items]
         if not prompt:
@@ -381,7 +403,7 @@ class RKSentenceTransformer(Base):
         return call.items if self._library_adds(call) else self._prompted(call)
 
     def _library_adds(self, call: _Call) -> bool:
-        if not call.plain or self._own_tokenizer or (_compat.generation() == 5 and self._include_prompt is not False):
+        if call.ready or not call.plain or self._own_tokenizer or (_compat.generation() == 5 and self._include_prompt is not False):
             return False
         return self._include_prompt is not True or self._file_includes_prompt
 
@@ -431,6 +453,8 @@ class RKSentenceTransformer(Base):
     def _features(self, call: _Call) -> Any:
         texts = self._ids_of(self._prompted(call), call.limit) if self._own_tokenizer else self._prompted(call)
         hidden = self._model.hidden(texts, max_length=call.limit)
+        if call.output_value not in (None, "token_embeddings"):
+            return self._one_feature(call, hidden)
         out: List[Any] = hidden if call.output_value else self._dicts(call, hidden)
         quantized = bool(call.precision) and call.precision != "float32"
         if quantized and not call.output_value:
@@ -441,6 +465,18 @@ class RKSentenceTransformer(Base):
                 out = [_compat.tensor_if_torch(row) for row in out]
         elif call.output_value:
             out = [_compat.tensor_if_torch(row) for row in hidden]
+        return out[0] if call.single else out
+
+    def _one_feature(self, call: _Call, hidden: List[Any]) -> Any:
+        """output_value that names another feature, input_ids for example: that of each text, padded as _dicts does."""
+        dicts = self._dicts(call, hidden)
+        if call.output_value not in dicts[0]:
+            raise _compat.NoSuchOutputError(
+                f"output_value {call.output_value!r} is not known: use None or one of {', '.join(dicts[0])}"
+            )
+        out = [each[call.output_value] for each in dicts]
+        if call.normalize or (call.precision and call.precision != "float32"):
+            raise _compat.InputTypeError(f"output_value {call.output_value!r} can be neither normalized nor quantized")
         return out[0] if call.single else out
 
     def _dicts(self, call: _Call, hidden: List[Any]) -> List[Dict[str, Any]]:
@@ -481,7 +517,8 @@ class RKSentenceTransformer(Base):
                 tail = {"token_embeddings": tokens, "sentence_embedding": np.ascontiguousarray(pooled[i])}
                 tensors = {name: _compat.tensor_if_torch(value) for name, value in {**arrays, **tail}.items()}
                 last = {name: tensors.pop(name) for name in tail}
-                out[i] = {**tensors, **shared, **last}
+                keyed = {"text_keys": call.keys[i]} if call.keys else {}
+                out[i] = {**keyed, **tensors, **shared, **last}
         return out
 
     # ---- pooling without the prompt
@@ -682,6 +719,13 @@ _ENCODE_DEFAULTS: Dict[str, Any] = {
     "pool": None,
     "chunk_size": None,
 }
+
+
+def _no_task(kwargs: Dict[str, Any]) -> Dict[str, Any]:
+    """encode_query and encode_document are the task: TypeError if one is given, as in sentence-transformers."""
+    if "task" in kwargs:
+        raise TypeError("encode() got multiple values for keyword argument 'task'")
+    return kwargs
 
 
 def _mean(tokens: Any, skip: int, power: float) -> Any:

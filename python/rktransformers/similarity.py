@@ -22,11 +22,31 @@ PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
 def _matrix(embeddings: Any) -> Any:
     import numpy as np
 
-    array = to_array(embeddings)
+    if isinstance(embeddings, (str, bytes)):
+        raise InvalidKindError(f"embeddings must be numbers, not {type(embeddings).__name__}")
+    if isinstance(embeddings, (list, tuple)) and not len(embeddings) and generation() == 5:
+        raise ShapeError("there are no embeddings in the list")
+    try:
+        array = to_array(embeddings)
+    except ValueError as error:
+        raise ShapeError(f"embeddings must be a matrix: {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise ShapeError(f"embeddings must be numbers, not {type(embeddings).__name__}")
+    if array.dtype.itemsize == 2 and array.dtype.kind == "f" and generation() > 5:
+        array = array.astype(np.float32)
+    if array.ndim > 2:
+        raise ShapeError(f"embeddings must be a matrix [n, dim] or a vector [dim], not of {array.ndim} dimensions")
     numbers = isinstance(embeddings, (list, tuple)) and not hasattr(embeddings[0] if len(embeddings) else 0, "dtype")
     if numbers or array.dtype.kind != "f":  # as torch makes tensors of Python's numbers
         array = array.astype(np.float32)
     return array[None] if array.ndim == 1 else array
+
+
+def _matrices(a: Any, b: Any) -> Tuple[Any, Any]:
+    a, b = _matrix(a), _matrix(b)
+    if a.shape[1] != b.shape[1]:
+        raise ShapeError(f"embeddings of {a.shape[1]} and {b.shape[1]} dimensions cannot be compared")
+    return a, b
 
 
 def unit(embeddings: Any) -> Any:
@@ -39,13 +59,15 @@ def unit(embeddings: Any) -> Any:
 
 def cos_sim(a: Any, b: Any) -> "NDArray[np.floating[Any]]":
     """[n, m] cosines between the rows of a [n, dim] and of b [m, dim]."""
-    out: "NDArray[np.floating[Any]]" = unit(_matrix(a)) @ unit(_matrix(b)).T
+    a, b = _matrices(a, b)
+    out: "NDArray[np.floating[Any]]" = unit(a) @ unit(b).T
     return out
 
 
 def dot_score(a: Any, b: Any) -> "NDArray[np.floating[Any]]":
     """[n, m] dot products."""
-    out: "NDArray[np.floating[Any]]" = _matrix(a) @ _matrix(b).T
+    a, b = _matrices(a, b)
+    out: "NDArray[np.floating[Any]]" = a @ b.T
     return out
 
 
@@ -53,7 +75,7 @@ def euclidean_sim(a: Any, b: Any) -> "NDArray[np.floating[Any]]":
     """[n, m] negative distances."""
     import numpy as np
 
-    a, b = _matrix(a), _matrix(b)
+    a, b = _matrices(a, b)
     out: "NDArray[np.floating[Any]]" = -np.stack([np.sqrt(np.square(b - row).sum(axis=-1)) for row in a])
     return out
 
@@ -62,14 +84,17 @@ def manhattan_sim(a: Any, b: Any) -> "NDArray[np.floating[Any]]":
     """[n, m] negative sums of absolute differences."""
     import numpy as np
 
-    a, b = _matrix(a), _matrix(b)
+    a, b = _matrices(a, b)
     out: "NDArray[np.floating[Any]]" = -np.stack([np.abs(b - row).sum(axis=-1) for row in a])
     return out
 
 
 def _rows(a: Any, b: Any) -> Tuple[Any, Any]:
     """As arrays, without adding a dimension: pairs of vectors give a number."""
-    return _matrix(a).reshape(to_array(a).shape), _matrix(b).reshape(to_array(b).shape)
+    x, y = _matrix(a), _matrix(b)
+    if x.shape[1] != y.shape[1] or (len(x) != len(y) and 1 not in (len(x), len(y))):
+        raise ShapeError(f"embeddings {list(x.shape)} and {list(y.shape)} are not pairs")
+    return x.reshape(to_array(a).shape), y.reshape(to_array(b).shape)
 
 
 def pairwise_cos_sim(a: Any, b: Any) -> "NDArray[np.floating[Any]]":
@@ -193,6 +218,10 @@ def quantize_embeddings(embeddings: Any, precision: str, ranges: Any = None, cal
         return array.astype(np.uint8 if precision == "uint8" else np.int8)
     ranges = _ranges(array, precision, calibration_embeddings) if ranges is None else ranges
     return _levels(array, precision, ranges)
+
+
+class ShapeError(_native.InvalidError, RuntimeError):
+    """Embeddings that do not fit each other (RuntimeError, as in torch)."""
 
 
 class InvalidKindError(_native.InvalidError, TypeError):

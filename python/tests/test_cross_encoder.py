@@ -50,7 +50,14 @@ class Predict(Shared):
         self.assertEqual((type(one), one.shape), (np.float32, ()))
         self.assertEqual(self.m.predict(list(self.pairs[0])), one)
         self.assertEqual(self.m.predict([list(pair) for pair in self.pairs]).shape, (len(self.pairs),))
-        self.assertEqual(self.m.predict(np.array(self.pairs)).shape, (len(self.pairs),))
+        if _compat.generation() > 5:  # 5 asks an array whether it is true
+            self.assertEqual(self.m.predict(np.array(self.pairs)).shape, (len(self.pairs),))
+            self.assertEqual(self.m.predict(np.array([self.pairs[0]], dtype=object)).shape, (1,))
+            self.assertEqual(self.m.predict(np.array(self.pairs[0])), one)
+        else:
+            with self.assertRaises(ValueError):
+                self.m.predict(np.array(self.pairs))
+        self.assertEqual(self.m.predict([self.pairs[0], "one alone"])[0], one)
         self.assertEqual(self.m.predict([]).shape, (0,))
         self.assertEqual(self.three.predict(self.pairs).shape, (len(self.pairs), 3))
         self.assertEqual(self.three.predict(self.pairs[0]).shape, (3,))
@@ -89,6 +96,13 @@ class Predict(Shared):
                 np.testing.assert_allclose(RKCrossEncoder(path).predict(self.pairs), sigmoid(raw), atol=1e-6)
         mine = RKCrossEncoder(model(RERANK), activation_fn=Activation("Identity"))
         np.testing.assert_allclose(mine.predict(self.pairs), raw, atol=1e-6)
+        mine.set_activation_fn(None)
+        np.testing.assert_allclose(mine.predict(self.pairs), sigmoid(raw), atol=1e-6)
+        mine.set_activation_fn(Activation("Tanh"))
+        mine.set_activation_fn(Activation("Identity"), set_default=False)
+        np.testing.assert_allclose(mine.predict(self.pairs), raw, atol=1e-6)
+        mine.set_activation_fn(None)  # the default that was set
+        np.testing.assert_allclose(mine.predict(self.pairs), np.tanh(raw), atol=1e-6)
 
     def test_prompts(self) -> None:
         m = RKCrossEncoder(model(RERANK), prompts={"web": "search: "})
@@ -127,6 +141,18 @@ class Predict(Shared):
             RKCrossEncoder(model("trained/bert-embed"))
         with self.assertRaises(TypeError):
             RKCrossEncoder(model(RERANK), nope=1)
+        with self.assertRaises(TypeError):
+            self.m.rank("a", ["b"], nope=1)
+        with self.assertRaises(TypeError):
+            self.m.predict(self.pairs, batch_size=2.0)
+        with self.assertRaises(TypeError):
+            self.m.set_activation_fn(5)  # type: ignore[arg-type]
+
+    @needs_torch
+    def test_activations_that_give_no_scores(self) -> None:
+        for give in (lambda x: None, lambda x: x.sum(), lambda x: x[:1]):
+            with self.assertRaises(TypeError):
+                self.m.predict(self.pairs, activation_fn=give)
 
     def test_length(self) -> None:
         long = [("word " * 200, "another " * 200)]

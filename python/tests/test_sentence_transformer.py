@@ -180,9 +180,12 @@ class Kinds(Shared):
 
 class Misuse(Shared):
     def test_texts_that_are_none(self) -> None:
-        for wrong in (5, [1, 2], None, [None], b"x", ["a", 5], iter(["a"]), {"a", "b"}, [("a", "b", "c")]):
+        every = [5, [1, 2], None, [None], iter(["a"]), {"a", "b"}, "\ud800", ["a", "b\udfff"]]
+        if _compat.generation() > 5:  # 5 takes these: it looks at the longest text, and asks str() for the others
+            every += [b"x", ["a", 5], [("a", "b", "c")], np.array([]), np.array([1.5])]
+        for wrong in every:
             for kind in (TypeError, ValueError):  # sentence-transformers 5 and 6
-                with self.assertRaises(kind):
+                with self.subTest(wrong=repr(wrong)), self.assertRaises(kind):
                     self.m.encode(wrong)
         with self.assertRaises(TypeError):
             self.m.encode()
@@ -192,6 +195,7 @@ class Misuse(Shared):
             (ValueError, {"batch_size": 0}),
             (ValueError, {"batch_size": -1}),
             (TypeError, {"batch_size": "a"}),
+            (TypeError, {"batch_size": 2.0}),
             (ValueError, {"precision": "int4"}),
             (ValueError, {"prompt_name": "nope"}),
             (TypeError, {"prompt": 5}),
@@ -200,6 +204,9 @@ class Misuse(Shared):
             (TypeError, {"truncate_dim": "a"}),
             (RuntimeError, {"device": "bogus"}),
             (TypeError, {"device": []}),
+            (TypeError, {"device": ("cpu",)}),
+            (RuntimeError, {"device": "meta"}),
+            (RuntimeError, {"device": 99}),
             (TypeError, {"output_value": None, "precision": "binary"}),
             (ValueError, {"device": ["cpu"], "chunk_size": 0}),
         ):
@@ -207,6 +214,47 @@ class Misuse(Shared):
                 self.m.encode(["a", "b"], **options)
         with self.assertRaisesRegex(ValueError, r"\['query', 'document'\]"):
             self.m.encode("a", prompt_name="nope")
+        for call in (self.m.encode_query, self.m.encode_document):
+            with self.assertRaises(TypeError):
+                call("a", task="x")
+        for length in (0, -1):
+            with self.assertRaisesRegex(RuntimeError, "at least 1") as caught:
+                self.m.max_seq_length = length
+            self.assertIsInstance(caught.exception, ValueError)
+        with self.assertRaises(TypeError):
+            self.m.max_seq_length = "a"  # type: ignore[assignment]
+
+    @unittest.skipUnless(_compat.generation() == 5, "sentence-transformers 5 is not installed")
+    def test_what_5_takes_for_texts(self) -> None:
+        expected = self.m.encode(["a text", "None"])
+        for inputs in (["a text", None], [{"x": "a text"}, {"y": None}], np.array(["a text", None], dtype=object)):
+            if isinstance(inputs[0], dict):
+                inputs[1] = {"y": "None"}
+            np.testing.assert_array_equal(self.m.encode(inputs), expected)
+        pair = self.m.encode([("a", "b")])
+        np.testing.assert_array_equal(self.m.encode([["a", "b", "c"]]), pair)
+        np.testing.assert_array_equal(self.m.encode([" a ", "b"]), self.m.encode(["a", "b"]))
+        for kind, wrong in (
+            (KeyError, {"a": 1}),
+            (IndexError, [("a",)]),
+            (IndexError, ["a", ("b", "c")]),
+            (AttributeError, [{"a": "a long one"}, "b"]),
+            (StopIteration, [{}]),
+        ):
+            with self.subTest(wrong=wrong):
+                with self.assertRaisesRegex(kind, "Unsupported") as caught:
+                    self.m.encode(wrong)
+                self.assertIsInstance(caught.exception, ValueError)
+        with self.assertRaises(TypeError):
+            self.m.encode([("a", "b")], prompt="x ")
+
+    def test_other_outputs(self) -> None:
+        texts = ["a longer text", "one"]
+        every = self.m.encode(texts, output_value=None)
+        ids = self.m.encode(texts, output_value="input_ids")
+        self.assertEqual([list(row) for row in ids], [list(one["input_ids"]) for one in every])
+        self.assertEqual(len(ids[0]), len(ids[1]))
+        self.assertEqual(list(self.m.encode(texts[1], output_value="attention_mask")), [1] * len(self.m.encode(texts[1], output_value="token_embeddings")))  # fmt: skip
 
     def test_constructor(self) -> None:
         for kind, options in (
@@ -317,6 +365,19 @@ class Similarity(Shared):
         self.assertEqual(_compat.to_array(m.similarity(a[0], b)).shape, (1, 5))
         with self.assertRaises(ValueError):
             m.similarity_fn_name = "nope"
+
+    def test_what_cannot_be_compared(self) -> None:
+        rows = np.ones((2, 3), np.float32)
+        for a, b in ((rows, rows[:, :2]), (rows, rows[None]), (None, None), ([[1.0]], [[1.0, 2.0]])):
+            for kind in (RuntimeError, ValueError):  # torch's and ours
+                for name in ("cosine", "dot", "euclidean", "manhattan"):
+                    with self.assertRaises(kind):
+                        similarity.FUNCTIONS[name][0](a, b)
+        for kind in (RuntimeError, ValueError):
+            with self.assertRaises(kind):
+                self.m.similarity_pairwise(rows, np.ones((3, 3), np.float32))
+        with self.assertRaises(TypeError):
+            self.m.similarity("a", "b")
 
     def test_semantic_search(self) -> None:
         vectors = self.m.encode(self.texts)

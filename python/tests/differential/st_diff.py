@@ -38,6 +38,7 @@ torch.set_num_threads(1)  # tiny models: threads would only wait for each other
 
 import sentence_transformers as theirs
 
+import odd_inputs
 import rktransformers as ours
 
 GENERATION = int(theirs.__version__.split(".")[0])
@@ -344,6 +345,28 @@ def check_predict(check: Check, a: Any, b: Any, texts: List[str]) -> None:
         check.both(lambda: eval(code, {**names, "m": a}), lambda: eval(code, {**names, "m": b}), call)
 
 
+def check_odd(check: Check, a: Any, b: Any, rerank: bool) -> None:
+    """odd_inputs.py, on models that nothing has been set on."""
+    try:
+        import pandas
+    except ImportError:
+        pandas = None
+    known = {**odd_inputs.KNOWN, **(odd_inputs.KNOWN_5 if GENERATION == 5 else odd_inputs.KNOWN_6)}
+    for call in (odd_inputs.PREDICT if rerank else odd_inputs.ENCODE).strip().splitlines():
+        if call in known or (pandas is None and "pd." in call):
+            continue
+        code = compile(call, "call", "eval")
+
+        def names(model: Any) -> Dict[str, Any]:
+            pairs = [("a cat", "the dog"), ("The bank gave a loan.", "There is rain.")]
+            given = {"t": list(TEXTS), "p": list(zip(TEXTS, TEXTS[1:] + TEXTS[:1])), "pairs": pairs}
+            return {**given, "m": model, "np": np, "torch": torch, "pd": pandas}
+
+        if rerank and GENERATION == 5 and "set_activation" not in call:
+            a.set_activation_fn(None)  # it keeps that of the call before
+        check.both(lambda: eval(code, names(a)), lambda: eval(code, names(b)), call)
+
+
 # ---------------------------------------------------------------- models
 
 
@@ -424,6 +447,10 @@ def check_model(path: Path, pool: bool) -> bool:
             if pool:
                 check_pool(check, a, b, TEXTS)
             check_encode_calls(check, a, b, TEXTS)
+        b.close()
+        a = (theirs.CrossEncoder if rerank else theirs.SentenceTransformer)(str(path), device="cpu")
+        b = (ours.RKCrossEncoder if rerank else ours.RKSentenceTransformer)(str(path))
+        check_odd(check, a, b, rerank)
         b.close()
     return check.report(time.monotonic() - begin)
 
