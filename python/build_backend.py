@@ -3,7 +3,7 @@
 a zip file.
 
 Needs on the machine: cmake (3.22), ninja or make, a C compiler, pkg-config and libonig-dev; `tools/packages.sh build` installs
-them on Debian and Ubuntu. With the packages of the command there too (libmicrohttpd, libcurl, libyaml, ncurses) the wheel
+them on Debian and Ubuntu. With the packages of the command there too (libmicrohttpd, libcurl, libyaml) the wheel
 carries `rkformer` as well. RKF_LIBRARY_DIR names a build tree with a librkformer.so.0 (and the command, if it is there): no
 compiler is used.
 RKF_WHEEL_TAG names the platform tag (tools/build_wheels.sh); the default is this machine's.
@@ -102,7 +102,7 @@ def built_library():
                 raise SystemExit(f"{program} was not found: install {package}, or run tools/packages.sh build")
         if not have("oniguruma"):
             raise SystemExit("the headers of Oniguruma were not found: install libonig-dev, or run tools/packages.sh build")
-        command = have("libmicrohttpd", "libcurl", "yaml-0.1", "ncursesw")
+        command = have("libmicrohttpd", "libcurl", "yaml-0.1")
         configure = ["cmake", "-S", TOP, "-B", build, "-DCMAKE_BUILD_TYPE=Release", "-DRKF_TESTS=OFF", "-DRKF_WERROR=OFF"]
         configure += ["-DRKF_COMMAND=" + ("ON" if command else "OFF")]
         if shutil.which("ninja"):

@@ -5,7 +5,7 @@
 # The compiler is clang as PyPI's `ziglang` carries it, which brings glibc 2.28's symbols for every architecture, so that the
 # wheels run on Debian 11, Ubuntu 20.04 and later. Oniguruma is built from its source (pinned) and linked statically; yyjson
 # is inside anyway. The wheels carry the library and the simulator, not the command: its server, downloads and screens need
-# libmicrohttpd, libcurl, libyaml and ncurses, which a wheel should not bring. Symbol versions and needed libraries are
+# libmicrohttpd, libcurl and libyaml, which a wheel should not bring. Symbol versions and needed libraries are
 # checked at the end.
 set -eu -o pipefail
 cd "$(dirname "$0")/.."

@@ -17,7 +17,6 @@ build | libonig-dev             | pkg-config --exists oniguruma
 build | libmicrohttpd-dev       | pkg-config --exists libmicrohttpd
 build | libyaml-dev             | pkg-config --exists yaml-0.1
 build | libcurl4-openssl-dev    | pkg-config --exists libcurl
-build | libncurses-dev          | pkg-config --exists ncursesw
 build | python3                 | command -v python3
 build | python3-pip             | python3 -m pip --version
 test  | libcmocka-dev           | pkg-config --exists cmocka

@@ -5,7 +5,7 @@
 set -eu -o pipefail
 cd "$(dirname "$0")/.."
 top=$PWD
-packages=(libc6-dev libonig-dev libmicrohttpd-dev libyaml-dev libcurl4-openssl-dev libncurses-dev libcmocka-dev)
+packages=(libc6-dev libonig-dev libmicrohttpd-dev libyaml-dev libcurl4-openssl-dev libcmocka-dev)
 # libgcc_s, libstdc++ and the sanitizers' libraries come with the compiler; programs under qemu need the first one.
 packages+=(libgcc-s1)
 

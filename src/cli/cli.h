@@ -26,6 +26,7 @@
     X(devices)                                                                                                         \
     X(inspect)                                                                                                         \
     X(bench)                                                                                                           \
+    X(top)                                                                                                             \
     X(serve)                                                                                                           \
     X(pull)                                                                                                            \
     X(env)                                                                                                             \

@@ -231,6 +231,14 @@ const struct option option_table[] = {
     { "systemd", 0, OPTION_FLAG, FOR_SERVE, AT(systemd), 0, 0, NULL, NULL,
       "take sockets from systemd, tell it when ready, feed its watchdog" },
 
+    /* top */
+    { "url", 'u', OPTION_TEXT, FOR_TOP, AT(url), 0, 0, NULL, "URL",
+      "a server of rkformer's to ask: http://127.0.0.1:8080 or unix:PATH" },
+    { "api-key", 0, OPTION_TEXT, FOR_TOP, AT(api_key), 0, 0, NULL, "KEY", "a key of that server" },
+    { "interval", 'i', OPTION_SECONDS, FOR_TOP, AT(interval_us), 100000, 3600 * (int64_t)1000000, NULL, "SECONDS",
+      "time between two looks (1)" },
+    { "once", '1', OPTION_FLAG, FOR_TOP, AT(once), 0, 0, NULL, NULL, "look once, over one interval, and end" },
+
     /* runtime */
     { "platform", 'p', OPTION_TEXT, TAKES_RUNTIME, AT(runtime.platform), 0, 0, NULL,
       "auto|rk3588|rk3576|rk3568|rk3566|rk3562|cpu",
@@ -407,7 +415,14 @@ static rkf_status set_seconds(const struct place *at, const char *value, int64_t
     double v = strtod(value, &end);
     if (!*value || *end || !(v >= 0) || v > 1e9) /* NaN fails too */
         return bad_value(at, value, "no number of seconds: give one like 0.5", err);
-    *to = (int64_t)llround(v * 1e6);
+    int64_t us = llround(v * 1e6);
+    if (at->opt->hi && (us < at->opt->lo || us > at->opt->hi)) {
+        char range[80];
+        snprintf(range, sizeof range, "not from %g to %g seconds", (double)at->opt->lo * 1e-6,
+                 (double)at->opt->hi * 1e-6);
+        return bad_value(at, value, range, err);
+    }
+    *to = us;
     return RKF_OK;
 }
 
@@ -657,6 +672,7 @@ rkf_status options_parse(const struct command *command, int argc, char **argv, s
         .request = RKF_REQUEST_INIT,
         .max_line = 64 << 20,
         .bench_us = 3000000,
+        .interval_us = 1000000,
         .in_flight = 512,
         .retries = 5,
     };

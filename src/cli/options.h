@@ -33,6 +33,7 @@ enum option_group {
     FOR_INSPECT = 1 << 19,
     FOR_SERVE = 1 << 20,
     FOR_PULL = 1 << 21,
+    FOR_TOP = 1 << 22,
 };
 
 enum option_kind {
@@ -40,7 +41,7 @@ enum option_kind {
     OPTION_STR,     /* rkf_str */
     OPTION_INT,     /* int32_t within lo..hi */
     OPTION_BYTES,   /* int64_t within lo..hi; "64MiB", "1G" */
-    OPTION_SECONDS, /* int64_t microseconds; "0.5" */
+    OPTION_SECONDS, /* int64_t microseconds within lo..hi (hi 0: any); "0.5" */
     OPTION_FLAG,    /* bool */
     OPTION_SWITCH,  /* rkf_switch: --name, --no-name */
     OPTION_SET,     /* int, set to lo */
@@ -109,6 +110,10 @@ struct options {
     struct str_list include, exclude; /* pull's patterns */
     int32_t retries;
     bool all, force, dry_run, quiet;
+
+    const char *url, *api_key; /* of a server */
+    int64_t interval_us;
+    bool once;
 
     bool help, version, markdown;
     char **texts; /* what is no option, in order */

@@ -222,8 +222,8 @@ static rkf_status check(const struct http_settings *s, rkf_error *err)
     char origin[512], q[100];
     if ((strncasecmp(s->endpoint, "http://", 7) && !is_https(s->endpoint)) ||
         !origin_of(s->endpoint, origin, sizeof origin))
-        return rkf_fail(err, RKF_INVALID, "the hub's address '%s' is no http or https URL: check HF_ENDPOINT",
-                        rkf_quote(q, sizeof q, s->endpoint, strlen(s->endpoint)));
+        return rkf_fail(err, RKF_INVALID, "%s's address '%s' is no http or https URL%s", s->who ? s->who : "the hub",
+                        rkf_quote(q, sizeof q, s->endpoint, strlen(s->endpoint)), s->who ? "" : ": check HF_ENDPOINT");
     for (const char *p = s->token ? s->token : ""; *p; p++)
         if (!isgraph((unsigned char)*p) || p - s->token > 1000)
             return rkf_fail(err, RKF_INVALID, "the token cannot be one: it has blanks or is too long");
@@ -262,6 +262,10 @@ rkf_status http_open(const struct http_settings *s, struct http **out, rkf_error
         return rkf_fail(err, RKF_UNAVAILABLE, "libcurl is too old: install 7.66 or later");
     }
     set_certificates(c);
+    if (s->who)
+        curl.easy_setopt(c, CURLOPT_NOPROXY, "localhost,127.0.0.1,::1");
+    if (s->socket)
+        curl.easy_setopt(c, CURLOPT_UNIX_SOCKET_PATH, s->socket);
     *out = h;
     return RKF_OK;
 }
@@ -292,9 +296,9 @@ static rkf_status transport_failed(struct http *h, CURLcode code, struct answer 
         { CURLE_UNSUPPORTED_PROTOCOL, "check HF_ENDPOINT" },
         { CURLE_COULDNT_RESOLVE_PROXY, "check HTTPS_PROXY and HTTP_PROXY" },
     };
-    char origin[300];
     const char *why = h->why[0] ? h->why : curl.easy_strerror(code);
-    origin_of(h->s.endpoint, origin, sizeof origin);
+    if (h->s.who)
+        return rkf_fail(err, RKF_IO, "cannot reach %s %s (%s)", h->s.who, h->s.endpoint, why);
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (table[i].code == code)
             return rkf_fail(err, RKF_IO, "cannot reach the hub %s (%s): %s", h->s.endpoint, why, table[i].advice);

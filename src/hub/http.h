@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One connection to a hub, over libcurl. Follows redirects itself, so that the token goes to the hub's own origin
- * (scheme, host and port) and nowhere else. Certificates are always checked. One request at a time.
+ * One connection to a hub or a server, over libcurl. Follows redirects itself, so that the token goes to the endpoint's
+ * own origin (scheme, host and port) and nowhere else. Certificates are always checked. One request at a time.
  */
 #ifndef RKF_HUB_HTTP_H
 #define RKF_HUB_HTTP_H
@@ -12,6 +12,8 @@ struct http_settings {
     const char *endpoint; /* "https://huggingface.co": without a slash at the end */
     const char *token;    /* NULL or "": none */
     int32_t timeout_s;    /* to connect, and without a byte */
+    const char *who;      /* for messages, "the server"; NULL: the hub, with what its users can set */
+    const char *socket;   /* Unix socket to connect to, whatever host the endpoint names; NULL: none */
 };
 struct http;
 rkf_status http_open(const struct http_settings *s, struct http **out, rkf_error *err) MUST_CHECK;
