@@ -111,7 +111,7 @@ class Completion(Case):
         return out.stdout.decode().split()
 
     def test_commands(self):
-        self.assertEqual(self.complete("rkformer", "to"), ["tokenize"])
+        self.assertEqual(self.complete("rkformer", "to"), ["tokenize", "top"])
 
     def test_options(self):
         self.assertEqual(self.complete("rkformer", "embed", "--core"), ["--core-mask"])
