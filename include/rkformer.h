@@ -121,6 +121,9 @@ typedef struct rkf_runtime_options {
 RKF_API rkf_status rkf_runtime_open(const rkf_runtime_options *options, rkf_runtime **out, rkf_error *err);
 /* Closes what models are still open (their requests end with RKF_CLOSED), waits for runs in flight. NULL is fine. */
 RKF_API void rkf_runtime_close(rkf_runtime *rt);
+/* Gives the scratch memory of idle cores back to the system, with what the C library keeps of freed memory; the next
+ * runs take what they need again. For a program that has been quiet for a while. NULL is fine. */
+RKF_API void rkf_runtime_trim(rkf_runtime *rt);
 
 /* JSON document (free with rkf_free): platform, virtual or not, devices, cores, masks, driver, runtime, telemetry, what
  * is missing. options as for rkf_runtime_open (may be NULL); nothing is opened that needs an NPU. */

@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 static _Atomic int64_t fail_after = -1;
 static _Atomic int64_t allocations;
@@ -98,6 +101,30 @@ void mem_free_aligned(void *p)
 {
     free(p);
 }
+
+#ifdef __GLIBC__
+void mem_trim(void)
+{
+    (void)malloc_trim(0);
+}
+
+enum { HEAPS = 4, LARGE = 512 << 10, KEEP_FREE = 512 << 10 };
+
+void mem_release_large(void)
+{
+    (void)mallopt(M_ARENA_MAX, HEAPS);
+    (void)mallopt(M_MMAP_THRESHOLD, LARGE);
+    (void)mallopt(M_TRIM_THRESHOLD, KEEP_FREE); /* the end of a heap, which malloc_trim does not look at */
+}
+#else
+void mem_trim(void)
+{
+}
+
+void mem_release_large(void)
+{
+}
+#endif
 
 /* ---- arena: a list of blocks, newest first; only the newest has room */
 

@@ -25,6 +25,13 @@ void mem_free_aligned(void *p);
  * pages on the first write cost a virtual machine many times what they save a short run. */
 void mem_prefer_huge(void *p, size_t size);
 
+/* What has been freed goes back to the system, as far as the C library knows how. Takes a millisecond or a few. */
+void mem_trim(void);
+/* For a process that runs long: few heaps, and large blocks are given back as soon as they are freed. The C library
+ * would else learn from the first large block to keep such ones in its heaps, where one that became huge pages does not
+ * go away with mem_trim. Before there are threads. */
+void mem_release_large(void);
+
 /* Tests: the nth allocation from now on (n = 0: the next) of any thread fails, and all after it until n = -1 is set. */
 void mem_fail_after(int64_t n);
 /* Tests: allocations since the process began. */

@@ -70,6 +70,7 @@ static rkf_status run(struct options *o, rkf_error *err)
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
     pthread_sigmask(SIG_BLOCK, &set, NULL); /* before any thread is made: they inherit it */
+    mem_release_large();
     rkf_status rc = configure(o, &c, err);
     if (!rc)
         rc = server_start(&c, &server, err);

@@ -172,6 +172,22 @@ rkf_status rkf_runtime_open(const rkf_runtime_options *options, rkf_runtime **ou
     return RKF_OK;
 }
 
+void rkf_runtime_trim(rkf_runtime *rt)
+{
+    if (!rt)
+        return;
+    pthread_mutex_lock(&rt->lock);
+    for (int k = 0; k < POOL_KINDS; k++)
+        for (int set = 0; set < LANE_SETS; set++)
+            for (uint32_t i = 0; i < rt->pool[k].lane[set].n_runners; i++) {
+                struct runner *r = &rt->pool[k].lane[set].runner[i];
+                if (!r->work && !r->lent)
+                    arena_free(&r->exec.scratch);
+            }
+    pthread_mutex_unlock(&rt->lock);
+    mem_trim();
+}
+
 void rkf_runtime_close(rkf_runtime *rt)
 {
     if (!rt)

@@ -408,10 +408,44 @@ static void client_left(struct http *h, uint64_t data)
     }
 }
 
+/*
+ * Memory. Freed pages go back when it has been quiet for QUIET_NS after some work, with the scratch of idle cores;
+ * under load without a pause every BUSY_NS, without it. Questions for health and metrics over kept connections are no
+ * work.
+ */
+struct housekeeping {
+    int64_t work, began_ns, changed_ns; /* what was counted at changed_ns; the first of it was at began_ns, 0: none */
+};
+#define QUIET_NS (2 * SECOND)
+#define BUSY_NS  (30 * SECOND)
+
+static void give_back_memory(struct http *h, struct housekeeping *k, int64_t now)
+{
+    const struct metrics *m = h->s->core.metrics;
+    int64_t work = metrics_count(m, TE_REQUEST_COUNT_SINGLE) + metrics_count(m, TE_REQUEST_COUNT_BATCH) +
+                   metrics_count(m, CONNECTIONS_OPENED);
+    bool computing = http_waiting(h);
+    if (work != k->work || (computing && k->began_ns)) {
+        k->work = work;
+        k->changed_ns = now;
+        k->began_ns = k->began_ns ? k->began_ns : now;
+    }
+    if (!k->began_ns)
+        return;
+    if (now - k->changed_ns > QUIET_NS) {
+        rkf_runtime_trim(h->s->runtime);
+        k->began_ns = 0;
+    } else if (now - k->began_ns > BUSY_NS) {
+        mem_trim();
+        k->began_ns = now;
+    }
+}
+
 static void *watch_all(void *arg)
 {
     struct http *h = arg;
     struct epoll_event events[64];
+    struct housekeeping memory = { 0 };
     int64_t next_look = 0, next_word = 0;
     for (;;) {
         int n = epoll_wait(h->epoll, events, 64, 500);
@@ -425,6 +459,7 @@ static void *watch_all(void *arg)
         int64_t now = time_now_ns();
         if (now >= next_look) {
             cut_late(h);
+            give_back_memory(h, &memory, now);
             next_look = now + SECOND / 2;
         }
         if (h->watchdog_us && now >= next_word) {

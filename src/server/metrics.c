@@ -98,6 +98,11 @@ void metrics_add(struct metrics *m, enum counter c, int64_t n)
     atomic_fetch_add_explicit(&m->counters[c], n, memory_order_relaxed);
 }
 
+int64_t metrics_count(const struct metrics *m, enum counter c)
+{
+    return atomic_load_explicit(&m->counters[c], memory_order_relaxed);
+}
+
 void metrics_gauge(struct metrics *m, enum gauge g, int64_t by)
 {
     atomic_fetch_add_explicit(&m->gauges[g], by, memory_order_relaxed);

@@ -58,6 +58,7 @@ struct metrics;
 struct metrics *metrics_create(void); /* NULL: out of memory */
 void metrics_destroy(struct metrics *m);
 void metrics_add(struct metrics *m, enum counter c, int64_t n);
+int64_t metrics_count(const struct metrics *m, enum counter c);
 void metrics_gauge(struct metrics *m, enum gauge g, int64_t by); /* relative */
 void metrics_gauge_set(struct metrics *m, enum gauge g, int64_t value);
 int64_t metrics_gauge_value(const struct metrics *m, enum gauge g);

@@ -9,6 +9,7 @@ import selectors
 import socket
 import threading
 import time
+import unittest
 
 from serve_support import JSON, ServeCase, Server
 from support import SLOW, main
@@ -261,6 +262,27 @@ class Correctness(ServeCase):
         for _ in range(3):
             load(int(60 / SLOW))
         self.assertLess(self.server.memory() - before, (16 << 20) * SLOW)
+
+    @unittest.skipIf(SLOW > 1, "a sanitizer keeps what was freed")
+    def test_memory_when_quiet(self):
+        """What the largest answers and batches took goes back to the system after a pause, down to what small ones leave."""
+        paths = ("/embed", "/embed_all", "/tokenize")
+        many = [f"word {i} of {'rain and snow ' * (i % 20)}" for i in range(4000)]
+
+        def load(n):
+            for path in paths:
+                self.answer(path, {"inputs": many[:n]})
+            clients = [threading.Thread(target=lambda k=k: self.answer("/embed", {"inputs": many[k:n:20]})) for k in range(20)]
+            for t in clients:
+                t.start()
+            for t in clients:
+                t.join()
+
+        load(40)
+        time.sleep(3.5)  # the server gives back when it has been quiet for two seconds
+        before = self.server.memory()
+        load(4000)
+        self.until(lambda: self.server.memory() - before < 3 << 20)
 
 
 if __name__ == "__main__":
