@@ -37,18 +37,35 @@ static void sizes_row(struct sample *s, bool bench)
     s->size = 1;
 }
 
-static void run_scale_max(const struct kernels *k, struct sample *s)
+/* Two blocks of a softmax: the weights, as they come out after the second. */
+static void soften(const struct kernels *k, struct sample *s, float scale, bool biased)
 {
-    memcpy(s->out, s->a, s->cols * sizeof *s->a);
-    s->out[s->n++] = k->scale_max(s->out, 0.37f, s->cols % 2 ? s->b : NULL, s->cols);
-}
-
-static void run_exp_sum(const struct kernels *k, struct sample *s)
-{
+    float max = -INFINITY, sum = 0, keep[2] = { 1, 1 };
+    uint32_t half = (s->cols + 1) / 2;
     for (uint32_t i = 0; i < s->cols; i++)
         s->out[i] = s->a[i] * 20;
-    s->out[s->n] = k->exp_sum(s->out, 20, s->cols) / (float)s->cols;
-    s->n++;
+    for (uint32_t i = 0; i < 2 && i < s->cols; i++)
+        k->soften(&(struct soften){ .s = s->out + (i ? half : 0),
+                                    .lds = 1,
+                                    .rows = 1,
+                                    .n = i ? s->cols - half : half,
+                                    .scale = scale,
+                                    .bias = biased ? s->b : NULL,
+                                    .max = &max,
+                                    .sum = &sum,
+                                    .keep = &keep[i] });
+    for (uint32_t i = 0; i < s->cols; i++)
+        s->out[i] *= (i < half ? keep[1] : 1) / sum;
+}
+
+static void run_soften(const struct kernels *k, struct sample *s)
+{
+    soften(k, s, s->cols % 2 ? 0.37f : -0.37f, false);
+}
+
+static void run_soften_biased(const struct kernels *k, struct sample *s)
+{
+    soften(k, s, 0.37f, true);
 }
 
 static void run_scale(const struct kernels *k, struct sample *s)
@@ -139,14 +156,36 @@ static void sizes_matrix(struct sample *s, bool bench)
 
 static void run_matmul(const struct kernels *k, struct sample *s)
 {
-    for (int add = 0; add < 2; add++)
-        k->matmul(s->a, s->k + 1, s->b, s->cols + 2, s->rows, s->cols, s->k, s->out, s->stride, add);
+    struct matmul m = { .a = s->a,
+                        .b = s->b,
+                        .c = s->out,
+                        .lda = s->k + 1,
+                        .ldb = s->cols + 2,
+                        .ldc = s->stride,
+                        .rows = s->rows,
+                        .cols = s->cols,
+                        .k = s->k };
+    k->matmul(&m);
+    m.keep = s->b + 40000;
+    m.scale = s->b + 50000;
+    k->matmul(&m);
 }
 
+/* Rows of dst are padded with zeros up to a multiple of the lanes; what lies between them and the stride is let be. */
 static void run_transpose(const struct kernels *k, struct sample *s)
 {
-    s->n = s->cols * (s->rows + 1);
-    k->transpose(s->a, s->cols + 3, s->rows, s->cols, s->out, s->rows + 1);
+    size_t ldd = (s->rows + KERNEL_MAX_LANES - 1) / KERNEL_MAX_LANES * KERNEL_MAX_LANES + 1;
+    s->n = (uint32_t)(s->cols * ldd);
+    assert_true(s->n <= MAX);
+    k->transpose(s->a, s->cols + 3, s->rows, s->cols, s->out, ldd);
+    for (uint32_t c = 0; c < s->cols; c++)
+        for (uint32_t r = s->rows; r < (s->rows + k->lanes - 1) / k->lanes * k->lanes; r++) {
+            assert_true(s->out[c * ldd + r] == 0);
+            s->out[c * ldd + r] = 1;
+        }
+    for (uint32_t c = 0; c < s->cols; c++)
+        for (uint32_t r = s->rows; r < ldd; r++)
+            s->out[c * ldd + r] = 1;
 }
 
 static void sizes_finish(struct sample *s, bool bench)
@@ -295,8 +334,8 @@ static const struct kernel_case cases[] = {
     { "finish silu gated", 2e-7, sizes_finish, run_finish_gated },
     { "matmul", 4e-7, sizes_matrix, run_matmul },
     { "transpose", 0, sizes_matrix, run_transpose },
-    { "scale_max", 2e-7, sizes_row, run_scale_max },
-    { "exp_sum", 2e-7, sizes_row, run_exp_sum },
+    { "soften", 4e-7, sizes_row, run_soften },
+    { "soften biased", 4e-7, sizes_row, run_soften_biased },
     { "scale", 0, sizes_row, run_scale },
     { "softmax", 2e-7, sizes_row, run_softmax },
     { "dot", 2e-7, sizes_row, run_dot },

@@ -40,7 +40,11 @@ enum cpu_flag {
     CPU_I8MM = 1 << 12,
 };
 
-enum { KERNEL_MAX_MR = 16, KERNEL_MAX_NR = 64 }; /* bounds of any table, for tiles on the stack */
+enum {
+    KERNEL_MAX_MR = 16,
+    KERNEL_MAX_NR = 64,
+    KERNEL_MAX_LANES = 16
+}; /* bounds of any table, for tiles on the stack */
 
 struct row_quant { /* of one row of x */
     float scale;
@@ -95,6 +99,28 @@ struct finish {
     size_t stride;
 };
 
+/* c = (c * keep[row] + a b) * scale[row], all f32, any sizes; keep NULL: c = a b * scale[row]; scale NULL: 1 */
+struct matmul {
+    const float *a, *b; // [rows][lda], [k][ldb]
+    float *c;           // [rows][ldc]
+    size_t lda, ldb, ldc;
+    uint32_t rows, cols, k;
+    const float *keep, *scale; // [rows]
+};
+
+/* Scores become the weights of a softmax that goes on over several blocks of keys, in powers of two: with
+ * t = (s * scale + bias) / ln 2 and m = the larger of max and the largest t rounded up to a whole number (so that it
+ * has no rounding error of its own), s = 2^(t - m), keep = 2^(max - m), sum = sum * keep + all s, max = m. Before the
+ * first block max is -INFINITY and sum 0. */
+struct soften {
+    float *s; // [rows][lds]
+    size_t lds;
+    uint32_t rows, n; /* at least 1 */
+    float scale;
+    const float *bias;       // [n], for every row; NULL: none
+    float *max, *sum, *keep; // [rows]
+};
+
 enum gemm_type { GEMM_F32, GEMM_BF16, GEMM_F16, GEMM_I8, GEMM_COUNT };
 
 struct kernels {
@@ -103,16 +129,11 @@ struct kernels {
     const char *gemm_isa[GEMM_COUNT];
     void (*finish)(const struct finish *f);
 
-    /* c [rows][cols] (+)= a [rows][k] b [k][cols], all f32, any sizes. */
-    void (*matmul)(const float *a, size_t lda, const float *b, size_t ldb, uint32_t rows, uint32_t cols, uint32_t k,
-                   float *c, size_t ldc, bool add);
-    /* dst [cols][rows] = src [rows][cols] transposed */
+    uint32_t lanes; /* of a vector: what transpose pads to; at most KERNEL_MAX_LANES */
+    void (*matmul)(const struct matmul *m);
+    /* dst [cols][rows] = src [rows][cols] transposed; zeros follow in each row of dst up to a multiple of `lanes` */
     void (*transpose)(const float *src, size_t lds, uint32_t rows, uint32_t cols, float *dst, size_t ldd);
-
-    /* s = s * scale + bias (NULL: none); returns the largest, -INFINITY for n = 0 */
-    float (*scale_max)(float *s, float scale, const float *bias, uint32_t n);
-    /* s = exp(s - max); returns the sum */
-    float (*exp_sum)(float *s, float max, uint32_t n);
+    void (*soften)(const struct soften *s);
     void (*scale)(float *y, float f, uint32_t n);
     void (*softmax)(float *p, uint32_t n); /* in place */
     float (*dot)(const float *a, const float *b, uint32_t n);

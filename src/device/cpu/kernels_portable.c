@@ -196,18 +196,17 @@ static void finish_tile(const struct finish *f)
         }
 }
 
-static void matmul(const float *a, size_t lda, const float *b, size_t ldb, uint32_t rows, uint32_t cols, uint32_t k,
-                   float *c, size_t ldc, bool add)
+static void matmul(const struct matmul *m)
 {
-    for (uint32_t r = 0; r < rows; r++)
-        for (uint32_t begin = 0; begin < cols; begin += NR) {
-            uint32_t n = cols - begin < NR ? cols - begin : NR;
-            float acc[NR] = { 0 };
-            for (uint32_t i = 0; i < k; i++)
+    for (uint32_t r = 0; r < m->rows; r++)
+        for (uint32_t begin = 0; begin < m->cols; begin += NR) {
+            uint32_t n = m->cols - begin < NR ? m->cols - begin : NR;
+            float acc[NR] = { 0 }, *c = m->c + r * m->ldc + begin;
+            for (uint32_t i = 0; i < m->k; i++)
                 for (uint32_t j = 0; j < n; j++)
-                    acc[j] += a[r * lda + i] * b[i * ldb + begin + j];
+                    acc[j] += m->a[r * m->lda + i] * m->b[i * m->ldb + begin + j];
             for (uint32_t j = 0; j < n; j++)
-                c[r * ldc + begin + j] = (add ? c[r * ldc + begin + j] : 0) + acc[j];
+                c[j] = ((m->keep ? c[j] * m->keep[r] : 0) + acc[j]) * (m->scale ? m->scale[r] : 1);
         }
 }
 
@@ -218,22 +217,25 @@ static void transpose(const float *src, size_t lds, uint32_t rows, uint32_t cols
             dst[c * ldd + r] = src[r * lds + c];
 }
 
-static float scale_max(float *s, float scale, const float *bias, uint32_t n)
+static void soften_row(const struct soften *p, uint32_t row)
 {
-    float max = -INFINITY;
-    for (uint32_t i = 0; i < n; i++) {
-        s[i] = s[i] * scale + (bias ? bias[i] : 0);
-        max = fmaxf(max, s[i]);
+    float *s = p->s + row * p->lds, max = p->max[row];
+    double sum = 0;
+    for (uint32_t i = 0; i < p->n; i++) {
+        s[i] = s[i] * p->scale + (p->bias ? p->bias[i] : 0);
+        max = fmaxf(max, ceilf(s[i] * (float)M_LOG2E));
     }
-    return max;
+    for (uint32_t i = 0; i < p->n; i++)
+        sum += s[i] = (float)exp2(s[i] * M_LOG2E - max);
+    p->keep[row] = exp2f(p->max[row] - max);
+    p->sum[row] = (float)(p->sum[row] * p->keep[row] + sum);
+    p->max[row] = max;
 }
 
-static float exp_sum(float *s, float max, uint32_t n)
+static void soften(const struct soften *p)
 {
-    double sum = 0;
-    for (uint32_t i = 0; i < n; i++)
-        sum += s[i] = expf(s[i] - max);
-    return (float)sum;
+    for (uint32_t r = 0; r < p->rows; r++)
+        soften_row(p, r);
 }
 
 static void scale_row(float *y, float f, uint32_t n)
@@ -244,7 +246,8 @@ static void scale_row(float *y, float f, uint32_t n)
 
 static void softmax(float *p, uint32_t n)
 {
-    float sum = exp_sum(p, scale_max(p, 1, NULL, n), n);
+    float max = -INFINITY, sum = 0, keep;
+    soften(&(struct soften){ p, n, 1, n, 1, NULL, &max, &sum, &keep });
     scale_row(p, 1 / sum, n);
 }
 
@@ -310,10 +313,10 @@ void kernels_init_portable(struct kernels *k)
         },
         .gemm_isa = { "portable", "portable", "portable", "portable" },
         .finish = finish_tile,
+        .lanes = 1,
         .matmul = matmul,
         .transpose = transpose,
-        .scale_max = scale_max,
-        .exp_sum = exp_sum,
+        .soften = soften,
         .scale = scale_row,
         .softmax = softmax,
         .dot = dot,

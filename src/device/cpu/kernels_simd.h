@@ -55,6 +55,18 @@ ALWAYS_INLINE vf vf_exp(vf x)
     return vf_scale2(vf_fma(vf_fma(q, r, vf_set(1)), r, vf_set(1)), n);
 }
 
+/* 2^t for t <= 0, 1.4e-7 relative: a minimax polynomial on |r| <= 1/2. It stays at 1e-38. */
+ALWAYS_INLINE vf vf_exp2(vf t)
+{
+    t = vf_max(t, vf_set(-126));
+    vf n = vf_round(t), r = vf_sub(t, n);
+    vf q = vf_fma(vf_set(0x1.5c08e6p-10f), r, vf_set(0x1.3d0c54p-7f));
+    q = vf_fma(q, r, vf_set(0x1.c6b6e4p-5f));
+    q = vf_fma(q, r, vf_set(0x1.ebf918p-3f));
+    q = vf_fma(q, r, vf_set(0x1.62e428p-1f));
+    return vf_scale2(vf_fma(q, r, vf_set(0x1.000002p+0f)), n);
+}
+
 ALWAYS_INLINE vf vf_sigmoid(vf x)
 {
     return vf_div(vf_set(1), vf_add(vf_set(1), vf_exp(vf_sub(vf_set(0), x))));
@@ -238,39 +250,49 @@ static inline void simd_finish(const struct finish *f)
 
 /* ---- rows */
 
-static inline float simd_scale_max(float *s, float scale, const float *bias, uint32_t n)
+/* For n < LANES the lanes from n on are those of `rest`. */
+ALWAYS_INLINE vf first_upto(vf v, uint32_t n, vf rest)
 {
-    vf f = vf_set(scale), most = vf_set(-INFINITY);
-    uint32_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        vf v = bias ? vf_fma(vf_load(s + i), f, vf_load(bias + i)) : vf_mul(vf_load(s + i), f);
-        vf_store(s + i, v);
-        most = vf_max(most, v);
-    }
-    float max = vf_hmax(most);
-    for (; i < n; i++) {
-        s[i] = s[i] * scale + (bias ? bias[i] : 0);
-        max = s[i] > max ? s[i] : max;
-    }
-    return max;
+    return n >= LANES ? v : vf_first(v, n, rest);
 }
 
-static inline float simd_exp_sum(float *s, float max, uint32_t n)
+/* With a bias it is added on the way to the largest, else the scale is part of the exponent's factor. */
+ALWAYS_INLINE void soften_row(const struct soften *p, uint32_t row, const bool biased)
 {
-    vf m = vf_set(max), sum = vf_set(0);
-    float tail = 0;
-    uint32_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        vf e = vf_exp(vf_sub(vf_load(s + i), m));
-        vf_store(s + i, e);
+    float *s = p->s + row * p->lds, old = p->max[row], log2e = 1.44269504f, unit = biased ? log2e : p->scale * log2e;
+    uint32_t n = p->n, i;
+    vf by = vf_set(unit), scale = vf_set(p->scale), none = vf_set(-INFINITY), high = none, sum = vf_set(0);
+    for (i = 0; i < n; i += LANES) {
+        vf v = load_upto(s + i, n - i);
+        if (biased) {
+            v = vf_fma(v, scale, load_upto(p->bias + i, n - i));
+            store_upto(s + i, v, n - i);
+        }
+        high = vf_max(high, first_upto(vf_mul(v, by), n - i, none));
+    }
+    float max = ceilf(vf_hmax(high)), keep = 1;
+    if (max > old)
+        keep = old > -INFINITY ? ldexpf(1, (int)fmaxf(old - max, -126)) : 0;
+    else
+        max = old;
+    vf from = vf_set(-max);
+    for (i = 0; i < n; i += LANES) {
+        vf e = first_upto(vf_exp2(vf_fma(load_upto(s + i, n - i), by, from)), n - i, vf_set(0));
+        store_upto(s + i, e, n - i);
         sum = vf_add(sum, e);
     }
-    if (i < n) {
-        vf_store_n(s + i, vf_exp(vf_sub(vf_load_n(s + i, n - i), m)), n - i);
-        for (; i < n; i++)
-            tail += s[i];
-    }
-    return vf_sum(sum) + tail;
+    p->keep[row] = keep;
+    p->sum[row] = p->sum[row] * keep + vf_sum(sum);
+    p->max[row] = max;
+}
+
+static inline void simd_soften(const struct soften *p)
+{
+    for (uint32_t r = 0; r < p->rows; r++)
+        if (p->bias)
+            soften_row(p, r, true);
+        else
+            soften_row(p, r, false);
 }
 
 static inline void simd_scale(float *y, float f, uint32_t n)
@@ -281,7 +303,8 @@ static inline void simd_scale(float *y, float f, uint32_t n)
 
 static inline void simd_softmax(float *p, uint32_t n)
 {
-    float sum = simd_exp_sum(p, simd_scale_max(p, 1, NULL, n), n);
+    float max = -INFINITY, sum = 0, keep;
+    simd_soften(&(struct soften){ p, n, 1, n, 1, NULL, &max, &sum, &keep });
     simd_scale(p, 1 / sum, n);
 }
 
@@ -378,10 +401,10 @@ static inline void simd_rotate(float *x, const float *cos, const float *sin, uin
 static inline void simd_fill(struct kernels *k)
 {
     k->finish = simd_finish;
+    k->lanes = LANES;
     k->matmul = simd_matmul;
     k->transpose = simd_transpose;
-    k->scale_max = simd_scale_max;
-    k->exp_sum = simd_exp_sum;
+    k->soften = simd_soften;
     k->scale = simd_scale;
     k->softmax = simd_softmax;
     k->dot = simd_dot;

@@ -3,7 +3,9 @@
 #ifndef RKF_DEVICE_CPU_KERNELS_SIMD_AVX2_H
 #define RKF_DEVICE_CPU_KERNELS_SIMD_AVX2_H
 
-#include "device/cpu/kernels_simd_sse.h"
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
 
 enum { LANES = 8, TILE_ROWS = 6, TILE_VECS = 2 }; /* 6 x 2 sums, 2 columns of b, 1 of a: 15 of 16 registers */
 typedef __m256 vf;
@@ -31,6 +33,10 @@ static inline vf vf_load_n(const float *p, uint32_t n) /* n < LANES; the rest is
 static inline void vf_store_n(float *p, vf v, uint32_t n)
 {
     _mm256_maskstore_ps(p, first_lanes(n), v);
+}
+static inline vf vf_first(vf v, uint32_t n, vf rest) /* the first n lanes of v, n < LANES, then those of rest */
+{
+    return _mm256_blendv_ps(rest, v, _mm256_castsi256_ps(first_lanes(n)));
 }
 static inline vf vf_add(vf a, vf b)
 {
@@ -132,6 +138,20 @@ static inline void vf_store_u8(uint8_t *p, vf v)
     __m256i u = _mm256_cvtps_epi32(v);
     __m128i s = _mm_packs_epi32(_mm256_castsi256_si128(u), _mm256_extracti128_si256(u, 1));
     _mm_storel_epi64((__m128i *)p, _mm_packus_epi16(s, s));
+}
+
+/* dst [4][8 rows] = 4 columns of 8 rows: each ymm takes every fourth row, whose 4 x 4 squares are turned at once */
+static inline void transpose4(const float *const row[8], float *dst, size_t ldd)
+{
+    __m256 v[4];
+    for (int i = 0; i < 4; i++)
+        v[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(row[i])), _mm_loadu_ps(row[i + 4]), 1);
+    __m256d a = _mm256_castps_pd(_mm256_unpacklo_ps(v[0], v[1])), b = _mm256_castps_pd(_mm256_unpacklo_ps(v[2], v[3]));
+    __m256d c = _mm256_castps_pd(_mm256_unpackhi_ps(v[0], v[1])), d = _mm256_castps_pd(_mm256_unpackhi_ps(v[2], v[3]));
+    _mm256_storeu_ps(dst, _mm256_castpd_ps(_mm256_unpacklo_pd(a, b)));
+    _mm256_storeu_ps(dst + ldd, _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)));
+    _mm256_storeu_ps(dst + 2 * ldd, _mm256_castpd_ps(_mm256_unpacklo_pd(c, d)));
+    _mm256_storeu_ps(dst + 3 * ldd, _mm256_castpd_ps(_mm256_unpackhi_pd(c, d)));
 }
 
 #endif

@@ -3,7 +3,9 @@
 #ifndef RKF_DEVICE_CPU_KERNELS_SIMD_AVX512_H
 #define RKF_DEVICE_CPU_KERNELS_SIMD_AVX512_H
 
-#include "device/cpu/kernels_simd_sse.h"
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
 
 enum { LANES = 16, TILE_ROWS = 14, TILE_VECS = 2 }; /* 14 x 2 sums, 2 columns of b, 1 of a: 31 of 32 registers */
 typedef __m512 vf;
@@ -31,6 +33,10 @@ static inline vf vf_load_n(const float *p, uint32_t n) /* n < LANES; the rest is
 static inline void vf_store_n(float *p, vf v, uint32_t n)
 {
     _mm512_mask_storeu_ps(p, first_lanes(n), v);
+}
+static inline vf vf_first(vf v, uint32_t n, vf rest) /* the first n lanes of v, n < LANES, then those of rest */
+{
+    return _mm512_mask_mov_ps(rest, first_lanes(n), v);
 }
 static inline vf vf_add(vf a, vf b)
 {
@@ -120,6 +126,24 @@ static inline void vf_store_i8(int8_t *p, vf v)
 static inline void vf_store_u8(uint8_t *p, vf v)
 {
     _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
+}
+
+/* dst [4][16 rows] = 4 columns of 16 rows: each zmm takes every fourth row, whose 4 x 4 squares are turned at once */
+static inline void transpose4(const float *const row[16], float *dst, size_t ldd)
+{
+    __m512 v[4];
+    for (int i = 0; i < 4; i++) {
+        v[i] = _mm512_castps128_ps512(_mm_loadu_ps(row[i]));
+        v[i] = _mm512_insertf32x4(v[i], _mm_loadu_ps(row[i + 4]), 1);
+        v[i] = _mm512_insertf32x4(v[i], _mm_loadu_ps(row[i + 8]), 2);
+        v[i] = _mm512_insertf32x4(v[i], _mm_loadu_ps(row[i + 12]), 3);
+    }
+    __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(v[0], v[1])), b = _mm512_castps_pd(_mm512_unpacklo_ps(v[2], v[3]));
+    __m512d c = _mm512_castps_pd(_mm512_unpackhi_ps(v[0], v[1])), d = _mm512_castps_pd(_mm512_unpackhi_ps(v[2], v[3]));
+    _mm512_storeu_pd(dst, _mm512_unpacklo_pd(a, b));
+    _mm512_storeu_pd(dst + ldd, _mm512_unpackhi_pd(a, b));
+    _mm512_storeu_pd(dst + 2 * ldd, _mm512_unpacklo_pd(c, d));
+    _mm512_storeu_pd(dst + 3 * ldd, _mm512_unpackhi_pd(c, d));
 }
 
 #endif

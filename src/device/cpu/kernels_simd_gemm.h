@@ -59,70 +59,75 @@
 
 /* ---- products of f32 in any layout: attention */
 
-/* c [R][V * LANES] (+)= a [R][k] b [k][V * LANES]; masked: V is 1 and only n < LANES columns. R, V, masked are
- * constants. */
-ALWAYS_INLINE void mm_tile(const int R, const int V, const bool masked, const float *a, size_t lda, const float *b,
-                           size_t ldb, uint32_t k, float *c, size_t ldc, bool add, uint32_t n)
+/* A tile of m from row r and column n on: R rows and V vectors; masked: V is 1 and only left < LANES columns. R, V,
+ * masked are constants. */
+ALWAYS_INLINE void mm_tile(const int R, const int V, const bool masked, const struct matmul *m, uint32_t row,
+                           uint32_t col)
 {
+    const float *a = m->a + row * m->lda, *b = m->b + col;
+    uint32_t left = m->cols - col;
     vf sum[16][4], bv[4];
     if (R > TILE_ROWS)
         return;
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++) sum[r][v] = vf_set(0);
-    for (uint32_t i = 0; i < k; i++, b += ldb) {
-        UNROLL for (int v = 0; v < V; v++) bv[v] = masked ? vf_load_n(b, n) : vf_load(b + v * LANES);
+    for (uint32_t i = 0; i < m->k; i++, b += m->ldb) {
+        UNROLL for (int v = 0; v < V; v++) bv[v] = masked ? vf_load_n(b, left) : vf_load(b + v * LANES);
         UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++)
-            sum[r][v] = vf_fma_n(a[(size_t)r * lda + i], bv[v], sum[r][v]);
+            sum[r][v] = vf_fma_n(a[(size_t)r * m->lda + i], bv[v], sum[r][v]);
     }
-    UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++)
+    UNROLL for (int r = 0; r < R; r++)
     {
-        float *p = c + (size_t)r * ldc + v * LANES;
-        if (masked)
-            vf_store_n(p, add ? vf_add(vf_load_n(p, n), sum[r][v]) : sum[r][v], n);
-        else
-            vf_store(p, add ? vf_add(vf_load(p), sum[r][v]) : sum[r][v]);
+        float *c = m->c + (row + (uint32_t)r) * m->ldc + col;
+        vf scale = vf_set(m->scale ? m->scale[row + (uint32_t)r] : 1);
+        vf keep = vf_set(m->keep ? m->keep[row + (uint32_t)r] : 0);
+        UNROLL for (int v = 0; v < V; v++)
+        {
+            vf t = sum[r][v];
+            if (m->keep)
+                t = vf_fma(masked ? vf_load_n(c, left) : vf_load(c + v * LANES), keep, t);
+            t = vf_mul(t, scale);
+            if (masked)
+                vf_store_n(c, t, left);
+            else
+                vf_store(c + v * LANES, t);
+        }
     }
 }
 
-static inline void mm_wide(uint32_t rows, const float *a, size_t lda, const float *b, size_t ldb, uint32_t k, float *c,
-                           size_t ldc, bool add)
+static inline void mm_wide(uint32_t rows, const struct matmul *m, uint32_t row, uint32_t col)
 {
-#define DO(R) mm_tile(R, TILE_VECS, false, a, lda, b, ldb, k, c, ldc, add, 0)
+#define DO(R) mm_tile(R, TILE_VECS, false, m, row, col)
     EACH_ROWS(rows, DO)
 #undef DO
 }
 
-static inline void mm_one(uint32_t rows, const float *a, size_t lda, const float *b, size_t ldb, uint32_t k, float *c,
-                          size_t ldc, bool add)
+static inline void mm_one(uint32_t rows, const struct matmul *m, uint32_t row, uint32_t col)
 {
-#define DO(R) mm_tile(R, 1, false, a, lda, b, ldb, k, c, ldc, add, 0)
+#define DO(R) mm_tile(R, 1, false, m, row, col)
     EACH_ROWS(rows, DO)
 #undef DO
 }
 
-static inline void mm_part(uint32_t rows, const float *a, size_t lda, const float *b, size_t ldb, uint32_t k, float *c,
-                           size_t ldc, bool add, uint32_t n)
+static inline void mm_part(uint32_t rows, const struct matmul *m, uint32_t row, uint32_t col)
 {
-#define DO(R) mm_tile(R, 1, true, a, lda, b, ldb, k, c, ldc, add, n)
+#define DO(R) mm_tile(R, 1, true, m, row, col)
     EACH_ROWS(rows, DO)
 #undef DO
 }
 
-static inline void simd_matmul(const float *a, size_t lda, const float *b, size_t ldb, uint32_t rows, uint32_t cols,
-                               uint32_t k, float *c, size_t ldc, bool add)
+static inline void simd_matmul(const struct matmul *m)
 {
-    uint32_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS, each = tiles ? (rows + tiles - 1) / tiles : 0;
-    for (uint32_t n = 0; n < cols;) {
-        uint32_t left = cols - n, step = left >= NR ? NR : left >= LANES ? LANES : left;
-        for (uint32_t r = 0; r < rows; r += each) {
-            uint32_t m = rows - r < each ? rows - r : each;
-            const float *x = a + r * lda;
-            float *y = c + r * ldc + n;
+    uint32_t tiles = (m->rows + TILE_ROWS - 1) / TILE_ROWS, each = tiles ? (m->rows + tiles - 1) / tiles : 0;
+    for (uint32_t n = 0; n < m->cols;) {
+        uint32_t left = m->cols - n, step = left >= NR ? NR : left >= LANES ? LANES : left;
+        for (uint32_t r = 0; r < m->rows; r += each) {
+            uint32_t rows = m->rows - r < each ? m->rows - r : each;
             if (step == NR)
-                mm_wide(m, x, lda, b + n, ldb, k, y, ldc, add);
+                mm_wide(rows, m, r, n);
             else if (step == LANES)
-                mm_one(m, x, lda, b + n, ldb, k, y, ldc, add);
+                mm_one(rows, m, r, n);
             else
-                mm_part(m, x, lda, b + n, ldb, k, y, ldc, add, step);
+                mm_part(rows, m, r, n);
         }
         n += step;
     }
@@ -243,15 +248,32 @@ static inline void simd_widen_bf16(const void *b, uint32_t k, float *out)
 
 /* ---- packing */
 
+/* LANES rows, of which only the first `rows` are there; cols is a multiple of 4. */
+ALWAYS_INLINE void transpose_rows(const float *src, size_t lds, uint32_t rows, uint32_t cols, float *dst, size_t ldd)
+{
+    static const float zeros[4];
+    const float *row[LANES];
+    for (uint32_t c = 0; c < cols; c += 4) {
+        UNROLL for (uint32_t i = 0; i < LANES; i++) row[i] = i < rows ? src + i * lds + c : zeros;
+        transpose4(row, dst + c * ldd, ldd);
+    }
+}
+
 static inline void simd_transpose(const float *src, size_t lds, uint32_t rows, uint32_t cols, float *dst, size_t ldd)
 {
-    uint32_t r4 = rows & ~3u, c4 = cols & ~3u;
-    for (uint32_t c = 0; c < c4; c += 4)
-        for (uint32_t r = 0; r < r4; r += 4)
-            transpose4(src + r * lds + c, lds, dst + c * ldd + r, ldd);
-    for (uint32_t c = 0; c < cols; c++)
-        for (uint32_t r = c < c4 ? r4 : 0; r < rows; r++)
-            memcpy(dst + c * ldd + r, src + r * lds + c, sizeof *dst); /* words, not always numbers */
+    uint32_t c4 = cols & ~3u;
+    for (uint32_t r = 0; r < rows; r += LANES) {
+        if (rows - r >= LANES)
+            transpose_rows(src + r * lds, lds, LANES, c4, dst + r, ldd);
+        else
+            transpose_rows(src + r * lds, lds, rows - r, c4, dst + r, ldd);
+        for (uint32_t c = c4; c < cols; c++)
+            for (uint32_t i = r; i < r + LANES; i++)
+                if (i < rows)
+                    memcpy(dst + c * ldd + i, src + i * lds + c, sizeof *dst); /* words, not always numbers */
+                else
+                    dst[c * ldd + i] = 0;
+    }
 }
 
 static inline void simd_pack_b_f32(const float *w, size_t stride, uint32_t cols, uint32_t k, void *panel, float *scale,

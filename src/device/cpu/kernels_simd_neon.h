@@ -40,6 +40,11 @@ static inline void vf_store_n(float *p, vf v, uint32_t n)
     for (uint32_t i = 0; i < n; i++)
         p[i] = four[i];
 }
+static inline vf vf_first(vf v, uint32_t n, vf rest) /* the first n lanes of v, n < LANES, then those of rest */
+{
+    static const uint32_t lane[4] = { 0, 1, 2, 3 };
+    return vbslq_f32(vcltq_u32(vld1q_u32(lane), vdupq_n_u32(n)), v, rest);
+}
 static inline vf vf_add(vf a, vf b)
 {
     return vaddq_f32(a, b);
@@ -137,11 +142,11 @@ static inline void vf_store_u8(uint8_t *p, vf v)
     memcpy(p, &word, sizeof word);
 }
 
-/* dst [4 columns][4 rows] = src [4 rows][4 columns] transposed */
-static inline void transpose4(const float *src, size_t lds, float *dst, size_t ldd)
+/* dst [4][4 rows] = 4 columns of 4 rows */
+static inline void transpose4(const float *const row[4], float *dst, size_t ldd)
 {
-    float32x4x2_t ab = vtrnq_f32(vld1q_f32(src), vld1q_f32(src + lds));
-    float32x4x2_t cd = vtrnq_f32(vld1q_f32(src + 2 * lds), vld1q_f32(src + 3 * lds));
+    float32x4x2_t ab = vtrnq_f32(vld1q_f32(row[0]), vld1q_f32(row[1]));
+    float32x4x2_t cd = vtrnq_f32(vld1q_f32(row[2]), vld1q_f32(row[3]));
     vst1q_f32(dst, vcombine_f32(vget_low_f32(ab.val[0]), vget_low_f32(cd.val[0])));
     vst1q_f32(dst + ldd, vcombine_f32(vget_low_f32(ab.val[1]), vget_low_f32(cd.val[1])));
     vst1q_f32(dst + 2 * ldd, vcombine_f32(vget_high_f32(ab.val[0]), vget_high_f32(cd.val[0])));
