@@ -128,7 +128,9 @@ RKF_API void rkf_runtime_trim(rkf_runtime *rt);
 /* JSON document (free with rkf_free): platform, virtual or not, devices, cores, masks, driver, runtime, telemetry, what
  * is missing. options as for rkf_runtime_open (may be NULL); nothing is opened that needs an NPU. */
 RKF_API rkf_status rkf_devices(const rkf_runtime_options *options, char **json, rkf_error *err);
-/* JSON document (free with rkf_free): live load per core, queue and counters per model. */
+/* JSON document (free with rkf_free): live load per core, queue and counters per model. Per core, "busy_us" is the time
+ * with a batch, "faults" the jobs that failed, timed out ("timeouts") or hung ("hangs"), those that were repeated with
+ * success too; "lost_to_resets" those that another core's timeout killed. */
 RKF_API rkf_status rkf_stats(rkf_runtime *rt, char **json, rkf_error *err);
 /* JSON document (free with rkf_free) about a .rknn file or a model directory, without loading it. */
 RKF_API rkf_status rkf_inspect(const char *path, char **json, rkf_error *err);

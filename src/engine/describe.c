@@ -275,6 +275,8 @@ rkf_status rkf_inspect(const char *path, char **json, rkf_error *err)
 
 static void put_pool(struct buf *b, const struct pool *p, int64_t now)
 {
+    struct core_faults faults[NPU_MAX_CORES];
+    npu_device_faults(p->device, faults);
     buf_putc(b, '{');
     put_text(b, "device", p->device->name);
     put_text(b, "platform", p->platform->name);
@@ -283,16 +285,22 @@ static void put_pool(struct buf *b, const struct pool *p, int64_t now)
     buf_putc(b, '[');
     for (uint32_t c = 0; c < p->n_cores; c++) {
         const struct core_stats *s = &p->stats[c];
+        const struct core_faults *f = &faults[c];
+        int64_t busy = s->busy_ns + (p->core[c].runs ? now - s->busy_since_ns : 0);
         buf_puts(b, c ? ",{" : "{");
         put_int(b, "core", c);
         put_int(b, "running", p->core[c].runs);
         put_bool(b, "sick", p->core[c].health == CORE_SICK);
         put_bool(b, "leased_away", p->core[c].leased_away);
-        put_int(b, "busy_us", s->busy_ns / 1000);
+        put_int(b, "busy_us", busy / 1000);
         put_int(b, "free_in_us", p->core[c].free_at_ns > now ? (p->core[c].free_at_ns - now) / 1000 : 0);
         put_int(b, "batches", s->batches);
         put_int(b, "tokens", s->tokens);
-        put_int(b, "faults", s->faults);
+        put_int(b, "faults", (int64_t)(f->timeouts + f->failures + f->hangs));
+        put_int(b, "timeouts", (int64_t)f->timeouts);
+        put_int(b, "hangs", (int64_t)f->hangs);
+        put_int(b, "lost_to_resets", (int64_t)f->lost);
+        put_int(b, "times_sick", s->sick);
         buf_putc(b, '}');
     }
     buf_puts(b, "]}");

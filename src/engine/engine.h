@@ -52,7 +52,9 @@ struct lane {
 };
 
 struct core_stats {
-    int64_t busy_ns, batches, tokens, faults;
+    int64_t busy_ns, batches, tokens;
+    int64_t busy_since_ns; /* of the batches that run; busy_ns: until then */
+    int64_t sick;          /* times it was taken for sick */
 };
 
 struct pool {
@@ -326,6 +328,11 @@ void npu_device_close(struct device *d);
 rkf_status npu_device_describe(rkf_runtime *rt, const char *wish, bool required, struct buf *b,
                                rkf_error *err) MUST_CHECK;
 uint8_t npu_device_hung(const struct device *d); /* cores with a call that never came back; 0 for other devices */
+struct core_faults {                             /* since the device was opened; those that a repetition mended too */
+    uint64_t timeouts, failures, hangs;
+    uint64_t lost; /* to another core's timeout */
+};
+void npu_device_faults(const struct device *d, struct core_faults out[NPU_MAX_CORES]); /* zeros for other devices */
 
 /* ---- results (result.c) */
 

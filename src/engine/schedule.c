@@ -288,7 +288,8 @@ static struct work *work_start(struct pool *p, struct rkf_model *m, struct candi
         m->parting = o->parting;
     for (uint32_t c = 0; c < p->n_cores; c++)
         if (o->cores >> c & 1) {
-            p->core[c].runs++;
+            if (!p->core[c].runs++)
+                p->stats[c].busy_since_ns = now;
             p->core[c].free_at_ns = o->finish_ns;
         }
     return w;
@@ -394,7 +395,7 @@ struct work *queue_take(rkf_runtime *rt)
 
 static void core_sick(struct pool *p, uint32_t c, int64_t now, const char *why)
 {
-    p->stats[c].faults++;
+    p->stats[c].sick++;
     p->core[c].health = CORE_SICK;
     p->sick_until_ns[c] = now + sick_ns;
     log_line(&p->rt->log, RKF_LOG_ERROR, "%s core %u failed (%s): not used for %d s", p->platform->name, c, why,
@@ -426,7 +427,8 @@ bool queue_work_done(struct work *w, rkf_status status, const rkf_error *err)
         core->runs--;
         if (!core->runs || core->free_at_ns < now)
             core->free_at_ns = now;
-        p->stats[c].busy_ns += now - w->start_ns;
+        if (!core->runs)
+            p->stats[c].busy_ns += now - p->stats[c].busy_since_ns;
         p->stats[c].batches++;
         p->stats[c].tokens += w->n_tokens;
         if (failed >> c & 1)

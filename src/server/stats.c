@@ -47,7 +47,7 @@ static const struct number core_numbers[] = {
     { "busy_us", "rkformer_core_busy_seconds_total", "counter", "time the core computed", 1e-6 },
     { "batches", "rkformer_core_batches_total", "counter", "batches run", 1 },
     { "tokens", "rkformer_core_tokens_total", "counter", "tokens computed", 1 },
-    { "faults", "rkformer_core_faults_total", "counter", "runs that failed", 1 },
+    { "faults", "rkformer_core_faults_total", "counter", "jobs that failed, timed out or hung; repeated ones too", 1 },
 };
 static const struct number model_numbers[] = {
     { "waiting", "rkformer_model_queue_inputs", "gauge", "inputs waiting", 1 },

@@ -190,6 +190,55 @@ static void memory_returns_to_the_baseline(void **state)
     }
 }
 
+/* A number of a core of the NPU, as rkf_stats has it. */
+static long long stat_of(rkf_runtime *rt, int core, const char *key)
+{
+    char *json, what[32];
+    rkf_error err;
+    assert_ok(rkf_stats(rt, &json, &err));
+    snprintf(what, sizeof what, "{\"core\":%d,", core);
+    const char *at = strstr(json, "\"device\":\"sim\"");
+    at = at ? strstr(at, what) : NULL;
+    snprintf(what, sizeof what, "\"%s\":", key);
+    at = at ? strstr(at, what) : NULL;
+    assert_non_null(at);
+    long long n = atoll(at + strlen(what));
+    rkf_free(json);
+    return n;
+}
+
+/* Also those that a repetition mended, each at its core, and no others. */
+static void every_fault_is_counted(void **state)
+{
+    static const struct fault_case none = { "", 15, 0, false };
+    static const struct {
+        const char *config;
+        int fails, faults, timeouts, sick; /* fails: whether a request may */
+    } steps[] = {
+        { "fault=none", 0, 0, 0, 0 },
+        { "fault=timeout core=1 job=2 after_ms=2", 0, 1, 1, 0 },
+        { "fault=none fault=fail core=1 job=1", 0, 2, 1, 0 },
+        { "fault=none fault=fail core=1 job=1 count=2", 1, 4, 1, 1 },
+    };
+    rkf_runtime *rt = open_sim("rk3588");
+    struct client c = { .model = open_model(rt, *state, "1"), .fault = &none, .which = 1 };
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        sim_config(steps[i].config);
+        c.failed = c.wrong = 0;
+        client_main(&c);
+        assert_int_equal(c.wrong, 0);
+        assert_int_equal(c.failed > 0, steps[i].fails);
+        assert_int_equal(stat_of(rt, 1, "faults"), steps[i].faults);
+        assert_int_equal(stat_of(rt, 1, "timeouts"), steps[i].timeouts);
+        assert_int_equal(stat_of(rt, 1, "times_sick"), steps[i].sick);
+    }
+    assert_int_equal(stat_of(rt, 0, "faults") + stat_of(rt, 2, "faults"), 0);
+    assert_true(stat_of(rt, 1, "busy_us") > 0 && stat_of(rt, 0, "busy_us") == 0);
+    sim_config("fault=none");
+    rkf_runtime_close(rt);
+    nothing_is_left();
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -218,6 +267,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(faults_under_load, native),
         cmocka_unit_test_prestate(faults_under_load, compiled),
+        cmocka_unit_test_prestate(every_fault_is_counted, native),
+        cmocka_unit_test_prestate(every_fault_is_counted, compiled),
         cmocka_unit_test_prestate(memory_returns_to_the_baseline, native),
         cmocka_unit_test_prestate(memory_returns_to_the_baseline, compiled),
     };

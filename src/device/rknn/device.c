@@ -200,6 +200,16 @@ uint8_t rknn_device_hung(const struct device *base)
     return hung;
 }
 
+void rknn_device_faults(const struct device *base, struct rknn_faults faults[NPU_MAX_CORES])
+{
+    struct rknn_device *d = rknn_of(base);
+    pthread_mutex_lock(&d->health.mutex);
+    memcpy(faults, d->health.faults, sizeof d->health.faults);
+    pthread_mutex_unlock(&d->health.mutex);
+    for (int i = 0; i < NPU_MAX_CORES; i++)
+        faults[i].hangs = atomic_load_explicit(&d->core[i].hangs, memory_order_relaxed);
+}
+
 /* ---- describing */
 
 static void put_field(struct buf *b, const char *key, const char *value)

@@ -48,6 +48,17 @@ static bool has_other_culprit(struct health *h, const struct attempt *a)
     return found;
 }
 
+static void count(struct health *h, const struct attempt *a, bool excused)
+{
+    pthread_mutex_lock(&h->mutex);
+    for (int i = 0; i < NPU_MAX_CORES; i++) {
+        struct rknn_faults *f = &h->faults[i];
+        if (a->cores >> i & 1)
+            ++*(excused ? &f->lost : a->result == ABI_TIMEOUT ? &f->timeouts : &f->failures);
+    }
+    pthread_mutex_unlock(&h->mutex);
+}
+
 /* The culprit's call may return a little later than its victims'. */
 static bool is_excused(struct health *h, const struct attempt *a)
 {
@@ -82,6 +93,7 @@ int health_run(struct rknn_device *d, struct worker *w, uint8_t cores, int (*fn)
         note(&d->health, &a);
         bool excused = is_excused(&d->health, &a);
         own += !excused;
+        count(&d->health, &a, excused);
         rknn_log(d, RKF_LOG_WARN, "a job on NPU core %s failed: %s%s", core_set_name(cores),
                  abi_result_name(result, name, sizeof name),
                  excused   ? ", another core's timeout reset the NPU; it is repeated"

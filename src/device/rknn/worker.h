@@ -38,6 +38,7 @@ struct worker {
     int64_t hang_ns, spin_ns;
     bool started, stop, ended, hung;
     _Atomic uint32_t queued;
+    _Atomic uint64_t hangs; /* calls given up, ever */
     char name[16];
     const struct logger *log;
     void (*left)(void *arg); /* the thread ends; arg: owner */
