@@ -28,7 +28,7 @@ TRAINED = "tests/data/models/trained/"
 PINNED = {"scale": 60, "models": [TRAINED + "bert-embed", TRAINED + "mpnet-embed", TRAINED + "xlmr-embed"], "clients": 64}
 LOADS = [1, 3, 8, 64]
 STUDIES = [
-    {"name": "MiniLM, native", "key": "minilm", "model": "build/models/all-MiniLM-L6-v2", "scale": [100, 100, 100, 60], "longest": 128,
+    {"name": "MiniLM, native", "key": "minilm", "model": "build/models/all-MiniLM-L6-v2", "scale": [60, 60, 60, 40], "longest": 128,
      "warm": 0.6},
     {"name": "tiny BERT, native", "key": "tiny", "model": TRAINED + "bert-embed", "scale": [200, 200, 200, 100], "longest": 60, "warm": 0.5},
     {"name": "tiny BERT, .rknn", "key": "rknn", "model": "{build}/sim-models/bert-embed:model_b1_s64.rknn", "scale": [60] * 4,

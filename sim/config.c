@@ -66,6 +66,11 @@ static bool set_device(struct change *c, const char *v)
     return parse_switch(v, &c->config.device);
 }
 
+static bool set_coherent(struct change *c, const char *v)
+{
+    return parse_switch(v, &c->config.coherent);
+}
+
 static bool set_share(struct change *c, const char *v)
 {
     return parse_switch(v, &c->config.share);
@@ -195,11 +200,11 @@ static const struct {
     const char *key;
     bool (*set)(struct change *c, const char *value);
 } keys[] = {
-    { "platform", set_platform }, { "cost", set_cost },     { "scale", set_scale },   { "compute", set_compute },
-    { "device", set_device },     { "share", set_share },   { "memory", set_memory }, { "runtime", set_runtime },
-    { "driver", set_driver },     { "trace", set_trace },   { "reset", set_reset },   { "release", set_release },
-    { "fault", set_fault },       { "core", set_core },     { "job", set_job },       { "count", set_count },
-    { "after_ms", set_after },    { "result", set_result },
+    { "platform", set_platform }, { "cost", set_cost },      { "scale", set_scale },       { "compute", set_compute },
+    { "device", set_device },     { "share", set_share },    { "coherent", set_coherent }, { "memory", set_memory },
+    { "runtime", set_runtime },   { "driver", set_driver },  { "trace", set_trace },       { "reset", set_reset },
+    { "release", set_release },   { "fault", set_fault },    { "core", set_core },         { "job", set_job },
+    { "count", set_count },       { "after_ms", set_after }, { "result", set_result },
 };
 
 static bool parse_pair(struct change *c, char *pair)

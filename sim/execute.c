@@ -225,7 +225,7 @@ static void copy_in(const struct graph *g, struct memory *const *pinned)
     const struct model *m = g->model;
     for (uint32_t i = 0; i < m->n_inputs; i++)
         if (pinned[i])
-            store_input(&m->tensors[m->inputs[i]], g->data[m->inputs[i]], pinned[i]->data, g->io_in[i].type);
+            store_input(&m->tensors[m->inputs[i]], g->data[m->inputs[i]], memory_device(pinned[i]), g->io_in[i].type);
 }
 
 static void copy_out(struct graph *g, struct memory *const *pinned)
@@ -235,7 +235,7 @@ static void copy_out(struct graph *g, struct memory *const *pinned)
         const struct tensor *t = &m->tensors[m->outputs[i]];
         memcpy(g->results[i], g->data[m->outputs[i]], t->bytes);
         if (pinned[MODEL_MAX_IO + i])
-            load_output(t, g->results[i], pinned[MODEL_MAX_IO + i]->data, g->io_out[i].type);
+            load_output(t, g->results[i], memory_device(pinned[MODEL_MAX_IO + i]), g->io_out[i].type);
     }
 }
 

@@ -379,9 +379,9 @@ static bool collect(const struct matmul *m, struct run *r)
             return false;
     }
     check_synced(m, r->memory);
-    p->a = m->info.AC_layout == SIM_NATIVE ? r->memory[0]->data : m->io[0].copy;
-    p->b = m->info.B_layout == SIM_NATIVE ? r->memory[1]->data : m->io[1].copy;
-    p->c = r->memory[2]->data;
+    p->a = m->info.AC_layout == SIM_NATIVE ? memory_device(r->memory[0]) : m->io[0].copy;
+    p->b = m->info.B_layout == SIM_NATIVE ? memory_device(r->memory[1]) : m->io[1].copy;
+    p->c = memory_device(r->memory[2]);
     p->c_bytes = (size_t)s.M * (size_t)s.N * type_bits(m->kind->c) / 8;
     return true;
 }

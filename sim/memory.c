@@ -72,12 +72,17 @@ static struct block *block_new(uint64_t size, uint32_t domain)
     }
     struct block *b = calloc(1, sizeof *b);
     void *p = NULL;
-    if (b == NULL || posix_memalign(&p, 64, (size_t)size + GUARD) != 0) {
+    uint8_t *device = sim.config.coherent ? NULL : malloc((size_t)size);
+    if (b == NULL || (device == NULL && !sim.config.coherent) || posix_memalign(&p, 64, (size_t)size + GUARD) != 0) {
+        free(device);
         free(b);
         return NULL;
     }
     b->p = p;
+    b->device = device;
     memset(b->p, 0, size);
+    if (device) /* where nothing is computed, results stay what they are: numbers */
+        memset(device, sim.config.compute || !sim.config.model ? 0xff : 0, size);
     for (int i = 0; i < GUARD; i++)
         b->p[size + (uint32_t)i] = GUARD_BYTE;
     b->size = size;
@@ -109,6 +114,7 @@ static void block_drop(struct block *b)
     sim.domain_bytes[b->domain] -= b->size;
     sim.counters.memory_bytes -= b->size;
     free(b->p);
+    free(b->device);
     free(b);
 }
 
@@ -211,8 +217,18 @@ int rknn_destroy_mem(rknn_context ctx, struct sim_tensor_mem *mem)
     return r;
 }
 
+uint8_t *memory_device(const struct memory *m)
+{
+    return m->block && m->block->device ? m->block->device + (m->data - m->block->p) : m->data;
+}
+
 static void memory_sync(struct memory *m, int mode)
 {
+    uint8_t *device = memory_device(m);
+    if (mode & SIM_TO_DEVICE && device != m->data)
+        memcpy(device, m->data, m->size);
+    if (mode & SIM_FROM_DEVICE && device != m->data)
+        memcpy(m->data, device, m->size);
     if (mode & SIM_TO_DEVICE)
         m->synced = true;
     if (mode & SIM_TO_DEVICE && m->block)

@@ -55,6 +55,7 @@ struct config {
     bool compute;   /* false: modelled time only, outputs keep what they held */
     bool device;    /* an NPU and its driver are there */
     bool share;     /* a context accepts memory of another context */
+    bool coherent;  /* CPU and NPU see the same bytes without rknn_mem_sync */
     uint64_t limit; /* bytes per IOMMU domain */
     char runtime[32], driver[32];
     struct fault faults[SIM_MAX_FAULTS];
@@ -122,9 +123,10 @@ void context_free(struct context *c);
 /* ---- tensor memories */
 struct block { /* the bytes, shared by the memories made from its fd */
     struct block *next;
-    uint8_t *p;    /* size + guard */
-    uint64_t size; /* bytes */
-    int32_t fd;    /* a number that rknn_create_mem_from_fd understands, no real descriptor */
+    uint8_t *p;      /* size + guard */
+    uint8_t *device; /* what the NPU sees; NULL: the same */
+    uint64_t size;   /* bytes */
+    int32_t fd;      /* a number that rknn_create_mem_from_fd understands, no real descriptor */
     uint32_t refs, domain;
     bool synced; /* to the device, at least once */
 };
@@ -138,6 +140,7 @@ struct memory {
     bool synced;         /* to the device since a run last read it */
     bool unread;         /* written by a run, not synced from the device since */
 };
+uint8_t *memory_device(const struct memory *m);               /* its bytes as the NPU sees them */
 struct memory *memory_find(const struct sim_tensor_mem *mem); /* locked; NULL: not alive */
 struct memory *memory_pin(uint64_t id); /* locked; keeps it alive until memory_unpin; NULL: not alive */
 void memory_unpin(struct memory *m);    /* locked; NULL is fine */

@@ -567,5 +567,6 @@ int main(void)
         cmocka_unit_test(test_offset),
     };
     sim_load();
+    sim_config("coherent=yes"); /* caches: test_order */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

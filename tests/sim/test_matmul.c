@@ -795,6 +795,6 @@ int main(void)
         cmocka_unit_test(test_handles),         cmocka_unit_test(test_memory_mistakes_are_counted),
         cmocka_unit_test(test_shared_memory),   cmocka_unit_test(test_memory_limit),
     };
-    sim_load();
+    sim_load(), sim_config("coherent=yes"); /* caches: test_order */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -702,5 +702,6 @@ int main(void)
         cmocka_unit_test(test_concurrent_calls), /* last: it leaks on purpose */
     };
     sim_load();
+    sim_config("coherent=yes"); /* caches: test_order */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
