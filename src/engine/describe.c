@@ -329,6 +329,17 @@ static void put_model(struct buf *b, const struct rkf_model *m)
     buf_putc(b, '}');
 }
 
+static void put_counts(struct buf *b, const char *key, const struct batch_counts *c)
+{
+    put_key(b, key);
+    buf_putc(b, '{');
+    put_int(b, "sum", c->sum);
+    put_key(b, "up_to_2_to_the");
+    for (int i = 0; i < BATCH_STEPS; i++)
+        buf_printf(b, "%c%lld", i ? ',' : '[', (long long)c->n[i]);
+    buf_puts(b, "]}");
+}
+
 rkf_status rkf_stats(rkf_runtime *rt, char **json, rkf_error *err)
 {
     if (!rt || !json)
@@ -342,6 +353,8 @@ rkf_status rkf_stats(rkf_runtime *rt, char **json, rkf_error *err)
     put_int(&b, "waiting", (int64_t)rt->waiting_items);
     put_int(&b, "queue_limit", rt->options.queue_limit);
     put_int(&b, "threads", rt->threads);
+    put_counts(&b, "batch_inputs", &rt->batch_inputs);
+    put_counts(&b, "batch_tokens", &rt->batch_tokens);
     put_key(&b, "devices");
     buf_putc(&b, '[');
     for (int k = 0, n = 0; k < POOL_KINDS; k++)

@@ -57,6 +57,12 @@ struct core_stats {
     int64_t sick;          /* times it was taken for sick */
 };
 
+/* How many batches had up to 2^i (inputs or tokens); the last takes all above. */
+enum { BATCH_STEPS = 24 };
+struct batch_counts {
+    int64_t n[BATCH_STEPS], sum;
+};
+
 struct pool {
     struct rkf_runtime *rt;
     struct device *device;           /* NULL: this pool does not exist */
@@ -91,6 +97,7 @@ struct rkf_runtime {
     uint32_t n_models;
     uint64_t next_ticket;
     uint64_t waiting_items;
+    struct batch_counts batch_inputs, batch_tokens;
     struct job *answers; /* ended, their callbacks not yet called: see queue_unlock */
     struct job *timers;  /* jobs with deadlines that have not ended */
     int64_t opened_ns;

@@ -246,6 +246,13 @@ static void retries_remove(struct rkf_model *m, struct work *w)
     w->next = NULL;
 }
 
+static void count_batch(struct batch_counts *c, uint32_t value)
+{
+    int step = value > 1 ? 32 - __builtin_clz(value - 1) : 0;
+    c->n[step < BATCH_STEPS ? step : BATCH_STEPS - 1]++;
+    c->sum += value;
+}
+
 /* Applies a placement: takes the runner and the cores. NULL: it did not work out (out of memory; lease lost). */
 static struct work *work_start(struct pool *p, struct rkf_model *m, struct candidate of, const struct place_out *o,
                                int64_t now)
@@ -273,8 +280,12 @@ static struct work *work_start(struct pool *p, struct rkf_model *m, struct candi
         fail_first(of.queue, RKF_NO_MEMORY, "out of memory: cannot start a batch");
         return NULL;
     }
-    if (of.retry)
+    if (of.retry) {
         retries_remove(m, w);
+    } else {
+        count_batch(&p->rt->batch_inputs, w->n_seqs);
+        count_batch(&p->rt->batch_tokens, w->n_tokens);
+    }
     struct route route;
     w->body = route_find(m, p, &route) ? route.body : m->body;
     w->lane = lane;

@@ -186,7 +186,7 @@ static bool reserve(struct call *w)
         return api_fail(&w->error, FAULT_OVERLOADED, "", "Model is overloaded");
     }
     w->reserved = n;
-    metrics_gauge(w->core->metrics, TE_QUEUE_SIZE, n);
+    metrics_gauge(w->core->metrics, GAUGE_INPUTS, n);
     return true;
 }
 
@@ -196,7 +196,7 @@ static void give_back(struct call *w)
         return;
     atomic_fetch_sub(&w->core->queued, w->reserved);
     atomic_fetch_sub(&w->model->queued, w->reserved);
-    metrics_gauge(w->core->metrics, TE_QUEUE_SIZE, -w->reserved);
+    metrics_gauge(w->core->metrics, GAUGE_INPUTS, -w->reserved);
     w->reserved = 0;
 }
 
@@ -455,8 +455,6 @@ static void add_timings(struct call *w)
         w->answer.run_us += info.run_us;
         w->answer.device = info.device;
         n++;
-        metrics_observe(w->core->metrics, TE_BATCH_SIZE, (int64_t)c->n);
-        metrics_observe(w->core->metrics, TE_BATCH_TOKENS, info.tokens);
     }
     if (n)
         w->answer.queue_us /= n; /* chunks wait beside each other */

@@ -55,7 +55,7 @@ struct core {
     int64_t limit;     /* most inputs accepted and not yet answered, of all models; a request alone may exceed it */
     int64_t timeout_ms;
     bool auto_truncate;
-    _Atomic int64_t queued;
+    _Atomic int64_t queued, calls; /* inputs in flight; requests for a model since the start */
 };
 
 struct call;

@@ -302,6 +302,9 @@ static void count_request(struct exchange *x)
 {
     struct metrics *m = x->server->core.metrics;
     const struct call *w = x->call;
+    atomic_fetch_add(&x->server->core.calls, 1);
+    if (w->ep->how != HOW_SUBMIT) /* the peer counts what its backend computes */
+        return;
     metrics_add(m, w->req.single ? TE_REQUEST_COUNT_SINGLE : TE_REQUEST_COUNT_BATCH, 1);
     if (w->ep->count)
         metrics_add(m, w->ep->count == COUNT_EMBED ? TE_EMBED_COUNT : TE_PREDICT_COUNT, (int64_t)w->req.n_inputs);
@@ -442,22 +445,25 @@ static void timing_headers(struct exchange *x)
         exchange_header(x, "x-truncated-tokens", "%lld", (long long)a->truncated);
 }
 
+/* As the peer does: te_request_* by request, te_embed_* and te_predict_* by input. */
 static void observe(struct exchange *x)
 {
     struct metrics *m = x->server->core.metrics;
     const struct call *w = x->call;
     const struct api_answer *a = &w->answer;
-    const int64_t values[] = { a->total_us, a->tokenize_us, a->queue_us, a->run_us };
+    const int64_t n = (int64_t)a->n, values[] = { a->total_us, a->tokenize_us / (n ? n : 1), a->queue_us, a->run_us };
+    if (w->ep->how != HOW_SUBMIT)
+        return;
     for (int i = 0; i < 4; i++) {
         metrics_observe(m, (enum histogram)(TE_REQUEST_DURATION + i), values[i]);
-        if (w->ep->count)
-            metrics_observe(
-                m, (enum histogram)((w->ep->count == COUNT_EMBED ? TE_EMBED_DURATION : TE_PREDICT_DURATION) + i),
-                values[i]);
+        if (w->ep->count == COUNT_EMBED)
+            metrics_observe_many(m, (enum histogram)(TE_EMBED_DURATION + i), values[i], n);
+        else if (w->ep->count == COUNT_PREDICT)
+            metrics_observe_many(m, (enum histogram)(TE_PREDICT_DURATION + i), values[i], n);
     }
     metrics_add(m, w->req.single ? TE_REQUEST_SUCCESS_SINGLE : TE_REQUEST_SUCCESS_BATCH, 1);
     if (w->ep->count)
-        metrics_add(m, w->ep->count == COUNT_EMBED ? TE_EMBED_SUCCESS : TE_PREDICT_SUCCESS, (int64_t)a->n);
+        metrics_add(m, w->ep->count == COUNT_EMBED ? TE_EMBED_SUCCESS : TE_PREDICT_SUCCESS, n);
 }
 
 void exchange_finish(struct exchange *x)

@@ -422,8 +422,7 @@ struct housekeeping {
 static void give_back_memory(struct http *h, struct housekeeping *k, int64_t now)
 {
     const struct metrics *m = h->s->core.metrics;
-    int64_t work = metrics_count(m, TE_REQUEST_COUNT_SINGLE) + metrics_count(m, TE_REQUEST_COUNT_BATCH) +
-                   metrics_count(m, CONNECTIONS_OPENED);
+    int64_t work = atomic_load(&h->s->core.calls) + metrics_count(m, CONNECTIONS_OPENED);
     bool computing = http_waiting(h);
     if (work != k->work || (computing && k->began_ns)) {
         k->work = work;

@@ -35,7 +35,8 @@ static const struct name {
     [CLIENTS_GONE] = { "rkformer_clients_gone_total", NULL, "requests dropped because their client went away" },
 };
 static const struct name gauge_names[GAUGE_COUNT] = {
-    [TE_QUEUE_SIZE] = { "te_queue_size", NULL, "inputs accepted and not yet answered" },
+    [TE_QUEUE_SIZE] = { "te_queue_size", NULL, "inputs waiting for a batch" },
+    [GAUGE_INPUTS] = { "rkformer_inputs_in_flight", NULL, "inputs accepted and not yet answered" },
     [GAUGE_CONNECTIONS] = { "rkformer_connections", NULL, "open connections" },
     [GAUGE_REQUESTS] = { "rkformer_requests_in_flight", NULL, "requests being worked on" },
     [GAUGE_BODY_BYTES] = { "rkformer_body_bytes", NULL, "memory held by request bodies" },
@@ -63,8 +64,8 @@ static const struct {
     [TE_PREDICT_QUEUE] = { "te_predict_queue_duration", SCALE_DURATION, 35, "scores" },
     [TE_PREDICT_INFERENCE] = { "te_predict_inference_duration", SCALE_DURATION, 35, "scores" },
     [TE_INPUT_LENGTH] = { "te_request_input_length", SCALE_POWERS, 20, "tokens per input" },
-    [TE_BATCH_SIZE] = { "te_batch_next_size", SCALE_POWERS, 13, "inputs submitted together" },
-    [TE_BATCH_TOKENS] = { "te_batch_next_tokens", SCALE_POWERS, 21, "tokens of inputs submitted together" },
+    [TE_BATCH_SIZE] = { "te_batch_next_size", SCALE_POWERS, 13, "inputs of a batch" },
+    [TE_BATCH_TOKENS] = { "te_batch_next_tokens", SCALE_POWERS, 21, "tokens of a batch" },
 };
 
 struct counts {
@@ -123,14 +124,33 @@ static double bound_of(const struct metrics *m, enum histogram h, int bucket)
     return histogram_names[h].scale == SCALE_DURATION ? m->durations[bucket] : (double)(1u << bucket);
 }
 
-void metrics_observe(struct metrics *m, enum histogram h, int64_t value)
+void metrics_observe_many(struct metrics *m, enum histogram h, int64_t value, int64_t times)
 {
     double x = histogram_names[h].scale == SCALE_DURATION ? (double)value * 1e-6 : (double)value;
     int i = 0, n = histogram_names[h].buckets;
     while (i < n && x > bound_of(m, h, i))
         i++;
-    atomic_fetch_add_explicit(&m->histograms[h].buckets[i], 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&m->histograms[h].sum, value > 0 ? (uint64_t)value : 0, memory_order_relaxed);
+    atomic_fetch_add_explicit(&m->histograms[h].buckets[i], (uint64_t)times, memory_order_relaxed);
+    atomic_fetch_add_explicit(&m->histograms[h].sum, value > 0 ? (uint64_t)(value * times) : 0, memory_order_relaxed);
+}
+
+void metrics_observe(struct metrics *m, enum histogram h, int64_t value)
+{
+    metrics_observe_many(m, h, value, 1);
+}
+
+void metrics_set_powers(struct metrics *m, enum histogram h, const int64_t *counts, int n, int64_t sum)
+{
+    int above = histogram_names[h].buckets;
+    uint64_t rest = 0;
+    for (int i = 0; i < n; i++) {
+        if (i < above)
+            atomic_store_explicit(&m->histograms[h].buckets[i], (uint64_t)counts[i], memory_order_relaxed);
+        else
+            rest += (uint64_t)counts[i];
+    }
+    atomic_store_explicit(&m->histograms[h].buckets[above], rest, memory_order_relaxed);
+    atomic_store_explicit(&m->histograms[h].sum, (uint64_t)sum, memory_order_relaxed);
 }
 
 void metrics_fault(struct metrics *m, enum api_fault fault)

@@ -34,7 +34,15 @@ enum counter {
     CLIENTS_GONE,
     COUNTER_COUNT
 };
-enum gauge { TE_QUEUE_SIZE, GAUGE_CONNECTIONS, GAUGE_REQUESTS, GAUGE_BODY_BYTES, GAUGE_CACHE_BYTES, GAUGE_COUNT };
+enum gauge {
+    TE_QUEUE_SIZE, /* set when it is asked for: what the library's queue holds */
+    GAUGE_INPUTS,
+    GAUGE_CONNECTIONS,
+    GAUGE_REQUESTS,
+    GAUGE_BODY_BYTES,
+    GAUGE_CACHE_BYTES,
+    GAUGE_COUNT
+};
 enum histogram {
     TE_REQUEST_DURATION,
     TE_REQUEST_TOKENIZATION,
@@ -64,6 +72,9 @@ void metrics_gauge_set(struct metrics *m, enum gauge g, int64_t value);
 int64_t metrics_gauge_value(const struct metrics *m, enum gauge g);
 /* Durations in microseconds, lengths and sizes as they are. */
 void metrics_observe(struct metrics *m, enum histogram h, int64_t value);
+void metrics_observe_many(struct metrics *m, enum histogram h, int64_t value, int64_t times);
+/* The whole histogram, as others counted: counts[i] observations up to 2^i and above what counts[i - 1] took. */
+void metrics_set_powers(struct metrics *m, enum histogram h, const int64_t *counts, int n, int64_t sum);
 void metrics_fault(struct metrics *m, enum api_fault fault); /* te_request_failure of this fault, if it has one */
 /* An answered request: rkformer_http_requests_total{route, code}. route: index below 64. */
 void metrics_http(struct metrics *m, int route, int status);

@@ -254,7 +254,7 @@ enum outcome page_cores(struct exchange *x)
                "bytes\":%zu}}",
                (long long)((time_now_ns() - x->server->started_ns) / 1000),
                (long long)metrics_gauge_value(m, GAUGE_REQUESTS), (long long)metrics_gauge_value(m, GAUGE_CONNECTIONS),
-               (long long)metrics_gauge_value(m, TE_QUEUE_SIZE), (unsigned long long)requests, (double)sum * 1e-6,
+               (long long)metrics_gauge_value(m, GAUGE_INPUTS), (unsigned long long)requests, (double)sum * 1e-6,
                metrics_quantile(m, TE_REQUEST_DURATION, 0.5), metrics_quantile(m, TE_REQUEST_DURATION, 0.99),
                x->server->core.cache ? cache_bytes(x->server->core.cache) : 0);
     return exchange_json(x);
@@ -270,8 +270,10 @@ static void run_metrics(struct errand *job)
     names[n] = "none";
     if (x->server->core.cache)
         metrics_gauge_set(x->server->core.metrics, GAUGE_CACHE_BYTES, (int64_t)cache_bytes(x->server->core.cache));
+    yyjson_doc *stats = stats_read(x->server);
     metrics_write(x->server->core.metrics, names, n + 1, &x->out);
-    stats_put_metrics(x->server, &x->out);
+    stats_put_metrics(x->server, stats, &x->out);
+    yyjson_doc_free(stats);
     exchange_json(x);
     if (!x->fault)
         x->type = "text/plain; version=0.0.4; charset=utf-8";

@@ -35,6 +35,7 @@ struct server {
 
 /* stats.c */
 bool devices_put(struct server *s, struct buf *out, struct api_error *e);
-void stats_put_metrics(struct server *s, struct buf *out);
+yyjson_doc *stats_read(struct server *s); /* the library's, its batches and queue put into our metrics; NULL: none */
+void stats_put_metrics(struct server *s, yyjson_doc *stats, struct buf *out);
 
 #endif

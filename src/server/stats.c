@@ -154,17 +154,33 @@ static void put_telemetry(struct server *s, struct buf *out)
     yyjson_doc_free(doc);
 }
 
-void stats_put_metrics(struct server *s, struct buf *out)
+static void take_batches(struct metrics *m, enum histogram h, yyjson_val *counts)
+{
+    int64_t n[64];
+    yyjson_val *steps = yyjson_obj_get(counts, "up_to_2_to_the");
+    size_t len = yyjson_arr_size(steps) < 64 ? yyjson_arr_size(steps) : 64;
+    for (size_t i = 0; i < len; i++)
+        n[i] = yyjson_get_sint(yyjson_arr_get(steps, i));
+    metrics_set_powers(m, h, n, (int)len, yyjson_get_sint(yyjson_obj_get(counts, "sum")));
+}
+
+yyjson_doc *stats_read(struct server *s)
 {
     char *json = NULL;
     yyjson_doc *doc = NULL;
-    if (rkf_stats(s->runtime, &json, NULL) || json_parse(json, strlen(json), "statistics", &doc, NULL)) {
-        rkf_free(json);
-        return;
+    if (!rkf_stats(s->runtime, &json, NULL) && !json_parse(json, strlen(json), "statistics", &doc, NULL)) {
+        yyjson_val *root = yyjson_doc_get_root(doc);
+        take_batches(s->core.metrics, TE_BATCH_SIZE, yyjson_obj_get(root, "batch_inputs"));
+        take_batches(s->core.metrics, TE_BATCH_TOKENS, yyjson_obj_get(root, "batch_tokens"));
+        metrics_gauge_set(s->core.metrics, TE_QUEUE_SIZE, yyjson_get_sint(yyjson_obj_get(root, "waiting")));
     }
-    put_cores(out, yyjson_doc_get_root(doc));
-    put_models(out, yyjson_doc_get_root(doc));
-    yyjson_doc_free(doc);
     rkf_free(json);
+    return doc;
+}
+
+void stats_put_metrics(struct server *s, yyjson_doc *stats, struct buf *out)
+{
+    put_cores(out, yyjson_doc_get_root(stats));
+    put_models(out, yyjson_doc_get_root(stats));
     put_telemetry(s, out);
 }

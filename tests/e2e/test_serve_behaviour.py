@@ -181,6 +181,31 @@ models:
         self.assertEqual(self.answer("/embed", {"inputs": ["rain"]}), first[:1])
 
 
+    def test_peers_metrics(self):
+        """What TEI's names count there: batches that are computed, inputs of embeddings, requests for its backend."""
+        self.serve()
+        value = self.server.metric
+        for _ in range(3):
+            self.post("/embed", {"inputs": "rain"})
+        self.post("/tokenize", {"inputs": ["rain", "snow"]})
+        self.assertEqual([value("te_batch_next_size_" + k) for k in ("count", "sum")], [3, 3])
+        self.assertEqual([value("te_batch_next_tokens_" + k) for k in ("count", "sum")], [3, 9])
+        self.assertEqual([value(f'te_batch_next_size_bucket{{le="{le}"}}') for le in ("1", "2", "4096", "+Inf")], [3, 3, 3, 3])
+        self.assertEqual([value(f'te_batch_next_tokens_bucket{{le="{le}"}}') for le in ("1", "2", "4", "1.04858e+06", "+Inf")], [0, 0, 3, 3, 3])
+        self.assertEqual([value(f'te_request_count{{method="{k}"}}') for k in ("single", "batch")], [3, 0])
+        tokens = int(self.post("/embed", {"inputs": MANY[:3000]}).headers["x-compute-tokens"])
+        self.assertEqual(value("te_batch_next_size_sum"), 3003)  # one request, many batches
+        self.assertEqual(value("te_batch_next_tokens_sum"), tokens + 9)
+        self.assertEqual(value("te_batch_next_size_count"), value("rkformer_model_batches_total"))
+        self.assertGreater(value("te_batch_next_size_count"), 5)
+        self.assertEqual(value("te_batch_next_size_count"), value("te_batch_next_tokens_count"))
+        for name in ("count", "success", "duration_count", "tokenization_duration_count", "queue_duration_count", "inference_duration_count"):
+            self.assertEqual(value("te_embed_" + name), 3003, name)
+        self.assertEqual([value("te_request_" + k) for k in ("count", "success", "duration_count", "inference_duration_count")], [4] * 4)
+        self.assertEqual(value("te_request_input_length_count"), 3003)
+        self.assertEqual([value("te_queue_size"), value("rkformer_inputs_in_flight")], [0, 0])
+
+
 class Limits(OwnServer):
     def test_overload(self):
         self.serve("--max-concurrent-requests", "8")
