@@ -55,6 +55,7 @@ Description-Content-Type: text/markdown
 ENTRY_POINTS = """\
 [console_scripts]
 rk-transformers-cli = rktransformers.cli:main
+rkformer = _rkformer_command:main
 """
 
 
@@ -150,6 +151,7 @@ class Wheel:
 
 
 def package_files():
+    yield "_rkformer_command.py", os.path.join(HERE, "_rkformer_command.py")
     for package in PACKAGES:
         for folder, _, names in os.walk(os.path.join(HERE, package)):
             for name in sorted(names):

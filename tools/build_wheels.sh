@@ -4,9 +4,8 @@
 #
 # The compiler is clang as PyPI's `ziglang` carries it, which brings glibc 2.28's symbols for every architecture, so that the
 # wheels run on Debian 11, Ubuntu 20.04 and later. Oniguruma is built from its source (pinned) and linked statically; yyjson
-# is inside anyway. The wheels carry the library and the simulator, not the command: its server, downloads and screens need
-# libmicrohttpd, libcurl and libyaml, which a wheel should not bring. Symbol versions and needed libraries are
-# checked at the end.
+# is inside anyway. The command loads libmicrohttpd, libcurl and libyaml when `serve` and `pull` need them, from the machine
+# it runs on: only their headers are taken from this one. Symbol versions and needed libraries are checked at the end.
 set -eu -o pipefail
 cd "$(dirname "$0")/.."
 glibc=2.28
@@ -45,6 +44,23 @@ tar xzf "$onig_tar" -C "$work"
 mkdir -p "$work/licenses"
 cp "$work/oniguruma-$onig_version/COPYING" "$work/licenses/LICENSE.oniguruma"
 cp build/third_party/yyjson-*/LICENSE "$work/licenses/LICENSE.yyjson" 2>/dev/null || true
+
+headers() { # headers DIR: those of the libraries that the command loads, without the rest of /usr/include
+    local module file
+    rm -rf "$1"
+    mkdir -p "$1/pkgconfig"
+    for module in libcurl:curl/curl.h libmicrohttpd:microhttpd.h yaml-0.1:yaml.h; do
+        file=${module#*:} module=${module%%:*}
+        for dir in "$(pkg-config --variable=includedir "$module")" "/usr/include/$(gcc -print-multiarch)" /usr/include; do
+            [ -f "$dir/$file" ] || continue
+            case $file in */*) cp -r "$dir/${file%/*}" "$1" ;; *) cp "$dir/$file" "$1" ;; esac
+            break
+        done
+        printf 'Name: %s\nDescription: headers\nVersion: %s\nCflags: -I%s\n' "$module" "$(pkg-config --modversion "$module")" "$1" \
+            >"$1/pkgconfig/$module.pc"
+    done
+}
+headers "$work/include"
 
 tool() { # tool FILE WORDS...: a program that runs zig with these words first; zig has its own words for -march
     cat >"$1" <<EOF
@@ -98,12 +114,12 @@ EOF
             -DCMAKE_INSTALL_LIBDIR=lib >"$dir/onig.log" 2>&1 &&
             cmake --build "$dir/onig-build" --target install >>"$dir/onig.log" 2>&1 || { tail -n 30 "$dir/onig.log" >&2; exit 1; }
     fi
-    export PKG_CONFIG_LIBDIR=$dir/onig/lib/pkgconfig
-    cmake -S . -B "$dir/build" "${common[@]}" -DRKF_TESTS=OFF -DRKF_COMMAND=OFF -DRKF_WERROR=OFF \
-        -DCMAKE_SHARED_LINKER_FLAGS=-s >"$dir/build.log" 2>&1 &&
-        cmake --build "$dir/build" --target librkformer.so rknnrt-sim >>"$dir/build.log" 2>&1 ||
+    export PKG_CONFIG_LIBDIR=$dir/onig/lib/pkgconfig:$work/include/pkgconfig
+    cmake -S . -B "$dir/build" "${common[@]}" -DRKF_TESTS=OFF -DRKF_COMMAND=ON -DRKF_WERROR=OFF \
+        -DCMAKE_SHARED_LINKER_FLAGS=-s -DCMAKE_EXE_LINKER_FLAGS=-s >"$dir/build.log" 2>&1 &&
+        cmake --build "$dir/build" --target librkformer.so rknnrt-sim rkformer_cli >>"$dir/build.log" 2>&1 ||
         { tail -n 40 "$dir/build.log" >&2; exit 1; }
-    for file in "$dir/build/librkformer.so.0" "$dir/build/sim/librknnrt-sim.so"; do
+    for file in "$dir/build/librkformer.so.0" "$dir/build/sim/librknnrt-sim.so" "$dir/build/rkformer"; do
         check "$file"
     done
     RKF_LIBRARY_DIR=$dir/build RKF_WHEEL_TAG=manylinux_2_28_$arch RKF_WHEEL_LICENSES=$work/licenses \

@@ -3,10 +3,12 @@
 #include "server/server.h"
 
 #include "base/buf.h"
+#include "base/dynlib.h"
 #include "base/file.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yaml.h>
@@ -323,6 +325,37 @@ rkf_status server_config_set(struct server_config *c, const char *name, const ch
     return rc ? rc : set(c, s, c, value, err);
 }
 
+/* ---- libyaml, loaded by the first file that is read */
+
+#define YAML_CALLS(X)                                                                                                  \
+    X(parser_initialize)                                                                                               \
+    X(parser_set_input_string)                                                                                         \
+    X(parser_load)                                                                                                     \
+    X(parser_delete)                                                                                                   \
+    X(document_get_root_node)                                                                                          \
+    X(document_get_node)                                                                                               \
+    X(document_delete)
+
+static struct {
+#define MEMBER(name) __typeof__(yaml_##name) *name;
+    YAML_CALLS(MEMBER)
+#undef MEMBER
+} yaml;
+
+static pthread_once_t yaml_once = PTHREAD_ONCE_INIT;
+static rkf_status yaml_status;
+static rkf_error yaml_error;
+
+static void load_yaml(void)
+{
+    static const char *const names[] = { "libyaml-0.so.2", NULL };
+#define SYMBOL(name) { "yaml_" #name, &yaml.name },
+    static const struct dynlib_symbol symbols[] = { YAML_CALLS(SYMBOL) };
+#undef SYMBOL
+    yaml_status = dynlib_load(names, symbols, sizeof symbols / sizeof *symbols, "reading a configuration file",
+                              "install it (Debian's libyaml-0-2), or say it all in options", &yaml_error);
+}
+
 /* ---- the file */
 
 struct file {
@@ -344,7 +377,7 @@ static rkf_status bad_node(const struct file *f, const yaml_node_t *n, const cha
 
 static yaml_node_t *node(struct file *f, int index)
 {
-    return yaml_document_get_node(&f->doc, index);
+    return yaml.document_get_node(&f->doc, index);
 }
 
 static rkf_status set_from_node(struct file *f, const struct setting *s, void *base, yaml_node_t *v, rkf_error *err)
@@ -409,7 +442,7 @@ static rkf_status read_models(struct file *f, yaml_node_t *list, rkf_error *err)
 
 static rkf_status read_document(struct file *f, rkf_error *err)
 {
-    yaml_node_t *root = yaml_document_get_root_node(&f->doc);
+    yaml_node_t *root = yaml.document_get_root_node(&f->doc);
     if (!root)
         return RKF_OK; /* an empty file */
     if (root->type != YAML_MAPPING_NODE)
@@ -426,17 +459,20 @@ rkf_status server_config_parse(struct server_config *c, const char *text, size_t
     yaml_parser_t parser;
     struct file f = { .c = c, .path = path };
     rkf_status rc;
-    if (!yaml_parser_initialize(&parser))
+    pthread_once(&yaml_once, load_yaml);
+    if (yaml_status)
+        return rkf_fail(err, yaml_status, "%s", yaml_error.message);
+    if (!yaml.parser_initialize(&parser))
         return rkf_fail_memory(err, sizeof parser, "reading the configuration");
-    yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
-    if (!yaml_parser_load(&parser, &f.doc)) {
+    yaml.parser_set_input_string(&parser, (const unsigned char *)text, len);
+    if (!yaml.parser_load(&parser, &f.doc)) {
         rc = rkf_fail(err, RKF_FORMAT, "%s is not YAML: %s in line %zu", path,
                       parser.problem ? parser.problem : "broken", parser.problem_mark.line + 1);
     } else {
         rc = read_document(&f, err);
-        yaml_document_delete(&f.doc);
+        yaml.document_delete(&f.doc);
     }
-    yaml_parser_delete(&parser);
+    yaml.parser_delete(&parser);
     return rc;
 }
 

@@ -17,7 +17,7 @@ static const char *const vendor_places[] = {
 
 /* Below the directory of the program or of librkformer: an installed tree, then a build tree. */
 static const char *const sim_places[] = {
-    "librknnrt-sim.so",     "../lib/rkformer/librknnrt-sim.so", "rkformer/librknnrt-sim.so",
+    "librknnrt-sim.so",     "../lib/rkformer/librknnrt-sim.so", "rkformer/librknnrt-sim.so",  "../lib/librknnrt-sim.so",
     "sim/librknnrt-sim.so", "../sim/librknnrt-sim.so",          "../../sim/librknnrt-sim.so",
 };
 
