@@ -32,4 +32,3 @@ def test_runs():
 def test_finds_its_simulator():
     done = run("embed", "-m", TRAINED / "bert-embed", "--device", "sim", "--platform", "rk3588", "There is rain.")
     assert len(json.loads(done.stdout)["embedding"]) > 0
-    assert "simulated NPU" in done.stderr
