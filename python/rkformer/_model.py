@@ -104,6 +104,11 @@ class Model(_flow.Flow):
         )
         self._ptr = out.value
 
+    def reopened(self, path: Union[str, "os.PathLike[str]"]) -> "Model":
+        """Another directory opened on the same runtime with the same options."""
+        options = {name: value for name, value in self._options.items() if name not in ("path", "revision", "subfolder")}
+        return Model(path, runtime=self._runtime, **options, **self._switches)
+
     # ---- life
 
     @property

@@ -145,14 +145,28 @@ class Normalize(Module):
     """Vectors to length 1."""
 
 
+class Dense(Module):
+    """A linear layer and an activation."""
+
+
+class LayerNorm(Module):
+    """Vectors to mean 0 and variance 1."""
+
+
 class Other(Module):
-    """Dense, LayerNorm and what else a model may have."""
+    """What else a model may have."""
 
     def __repr__(self) -> str:
         return f"{self._config.get('type', 'Module')}()"
 
 
-_MODULES: Dict[str, Type[Module]] = {"Transformer": Transformer, "Pooling": Pooling, "Normalize": Normalize}
+_MODULES: Dict[str, Type[Module]] = {
+    "Transformer": Transformer,
+    "Pooling": Pooling,
+    "Normalize": Normalize,
+    "Dense": Dense,
+    "LayerNorm": LayerNorm,
+}
 
 
 class Worker:

@@ -273,7 +273,8 @@ def text_or_pair(value: Any) -> Any:
         keys = list(value)
         if keys == ["text"] and isinstance(value["text"], str):
             return value["text"]
-        raise _native.InvalidError(f"a dict input must be {{'text': ...}}: this one has the keys {keys}")
+        wrong = InputTypeError if keys == ["text"] else _native.InvalidError
+        raise wrong(f"a dict input must be {{'text': a str}}: this one has the keys {keys}")
     what = type(value).__name__
     if isinstance(value, (list, tuple)):
         what += f" of {len(value)} ({', '.join(sorted({type(part).__name__ for part in value})) or 'nothing'})"

@@ -96,6 +96,7 @@ class RKSentenceTransformer(Base):
                 raise _native.InvalidError("Both `token` and `use_auth_token` are specified: give `token` only.")
             token = use_auth_token
         self._similarity_fn_name: Optional[str] = None
+        self._without_prompt: Optional[Tuple[Any, Any]] = None
         self.similarity_fn_name = similarity_fn_name
         self.truncate_dim = truncate_dim
         super().__init__(
@@ -484,7 +485,8 @@ class RKSentenceTransformer(Base):
         import numpy as np
 
         texts = self._prompted(call)
-        by_hand = self._pool_without_prompt(call, hidden) if self._pools_by_hand(call) else None
+        raw = call._replace(normalize=False)
+        by_hand = self._pool_without_prompt(raw, hidden) if self._pools_by_hand(call) else None
         pooled = (
             self._model.embed(self._texts(call), **{**self._options(call), "normalize": None})
             if by_hand is None
@@ -544,10 +546,12 @@ class RKSentenceTransformer(Base):
             self._pooling.include_prompt = include_prompt
 
     def _pools_by_hand(self, call: _Call) -> bool:
-        """The files pool the prompt too, and the caller does not want it (or it is before pairs, or a tokenizer of theirs)."""
+        """The files pool the prompt too, and the caller does not want it (or it is before pairs, or a tokenizer of theirs, or
+        there is a first token that 5 takes whatever it is)."""
         if not call.prompt or self._include_prompt is not False:
             return False
-        return self._file_includes_prompt or not call.plain or self._own_tokenizer
+        keeps_first = _compat.generation() == 5 and "cls" in self.model_facts["pooling"]  # the library follows 6
+        return self._file_includes_prompt or not call.plain or call.ready or self._own_tokenizer or keeps_first
 
     def _prompt_length(self, call: _Call) -> int:
         """Tokens of the prompt, the leading special ones included."""
@@ -559,20 +563,55 @@ class RKSentenceTransformer(Base):
         """Embeddings [n, dim] pooled here, from token embeddings without the prompt's."""
         import numpy as np
 
-        others = [m for m in self._modules_list if not isinstance(m, (Transformer, Pooling, Normalize))]
-        if others:
-            raise _native.UnsupportedError(f"pooling without the prompt is not possible before {others[0]!r}")
+        if any(not isinstance(m, (Transformer, Pooling, Normalize)) for m in self._modules_list):
+            return self._embed_without_prompt(call)
         if hidden is None:
             texts = self._ids_of(self._prompted(call), call.limit) if self._own_tokenizer else self._prompted(call)
             hidden = self._model.hidden(texts, max_length=call.limit)
         skip = self._prompt_length(call)
         modes = self.model_facts["pooling"]
         rows = np.stack(
-            [np.concatenate([_POOL[mode](tokens, min(skip, len(tokens))) for mode in modes]) for tokens in hidden]
+            [np.concatenate([_pool(mode, tokens, min(skip, len(tokens))) for mode in modes]) for tokens in hidden]
         )
         if self.model_facts["normalize"] or (call.normalize and not call.truncate_dim):
             rows = similarity.unit(rows)
         return rows
+
+    def _embed_without_prompt(self, call: _Call) -> Any:
+        """The same, where more than a normalisation follows the pooling: by the model opened a second time, from files that
+        say include_prompt false."""
+        if self._own_tokenizer or not call.plain:
+            raise _native.UnsupportedError(
+                f"pooling without the prompt, before {self._modules_list[2]!r}, takes plain texts and the model's own tokenizer"
+            )
+        if self._without_prompt is None:
+            self._without_prompt = self._open_without_prompt()
+        options = {**self._options(call), "prompt": call.prompt}
+        return self._without_prompt[0].embed(call.items, **options)
+
+    def _open_without_prompt(self) -> Tuple[Any, Any]:
+        """The model, and the directory of links and of the one changed file that it was opened from."""
+        import tempfile
+
+        folder = tempfile.TemporaryDirectory(prefix="rktransformers-")
+        copy = Path(folder.name)
+        pooling = next(
+            str(entry["path"])
+            for entry in read_json(self._folder / "modules.json")
+            if str(entry.get("type", "")).endswith(".Pooling")
+        )
+        for file in self._folder.iterdir():
+            if file.name != pooling:
+                (copy / file.name).symlink_to(file.resolve())
+        (copy / pooling).mkdir()
+        config = read_json(self._folder / pooling / "config.json")
+        write_json(copy / pooling / "config.json", {**config, "include_prompt": False})
+        return self._model.reopened(str(copy)), folder
+
+    def close(self) -> None:
+        super().close()
+        if self._without_prompt is not None:
+            self._without_prompt[0].close()
 
     # ---- similarity
 
@@ -740,7 +779,14 @@ def _weighted(tokens: Any, skip: int) -> Any:
     return weights @ tokens[skip:] / max(float(weights.sum()), 1e-9)
 
 
-_POOL: Dict[str, Callable[[Any, int], Any]] = {  # tokens [n, hidden], leading ones to leave out -> [hidden]
+def _pool(mode: str, tokens: Any, skip: int) -> Any:
+    """One mode of pooling: tokens [n, hidden], leading ones to leave out -> [hidden]."""
+    if mode == "cls" and _compat.generation() > 5:  # the first that is left
+        return tokens[skip if skip < len(tokens) else 0]
+    return _POOL[mode](tokens, skip)
+
+
+_POOL: Dict[str, Callable[[Any, int], Any]] = {
     "cls": lambda tokens, skip: tokens[0],
     "mean": lambda tokens, skip: _mean(tokens, skip, 1.0),
     "max": lambda tokens, skip: tokens[skip:].max(axis=0, initial=-1e9),

@@ -344,6 +344,34 @@ class Prompts(Shared):
             saved.set_pooling_include_prompt(True)
             np.testing.assert_allclose(saved.encode("a cat", prompt="find: "), self.m.encode("find: a cat"), atol=1e-6)
 
+    def test_pooling_without_the_prompt_before_a_dense_layer(self) -> None:
+        rng = np.random.default_rng(3)
+        weight, bias = rng.standard_normal((5, 64), np.float32), rng.standard_normal(5, np.float32)
+        with changed(EMBED) as path:
+            dense = Path(path) / "3_Dense"
+            dense.mkdir()
+            config = {"in_features": 64, "out_features": 5, "bias": True, "activation_function": "torch.nn.modules.activation.Tanh"}  # fmt: skip
+            (dense / "config.json").write_text(json.dumps(config))
+            header = {"linear.weight": {"dtype": "F32", "shape": [5, 64], "data_offsets": [0, 1280]}, "linear.bias": {"dtype": "F32", "shape": [5], "data_offsets": [1280, 1300]}}  # fmt: skip
+            raw = json.dumps(header).encode()
+            (dense / "model.safetensors").write_bytes(len(raw).to_bytes(8, "little") + raw + weight.tobytes() + bias.tobytes())
+            modules = json.loads((Path(path) / "modules.json").read_text())
+            modules[2] = {"idx": 2, "name": "2", "path": "3_Dense", "type": "sentence_transformers.models.Dense"}
+            (Path(path) / "modules.json").write_text(json.dumps(modules))
+            m = RKSentenceTransformer(path)
+            self.assertEqual([type(module).__name__ for module in m], ["Transformer", "Pooling", "Dense"])
+            m.set_pooling_include_prompt(False)
+            tokens = _compat.to_array(m.encode("find: a cat", output_value="token_embeddings"))
+            skip = len(m.model.tokenize("find: ").ids) - 1
+            expected = np.tanh(tokens[skip:].mean(axis=0) @ weight.T + bias)
+            np.testing.assert_allclose(m.encode(["a cat"], prompt="find: ")[0], expected, atol=1e-5)
+            whole = np.tanh(tokens.mean(axis=0) @ weight.T + bias)
+            self.assertGreater(np.abs(whole - expected).max(), 0.01)
+            np.testing.assert_allclose(m.encode("find: a cat"), whole, atol=1e-5)
+            m.close()
+            with self.assertRaises(RuntimeError):
+                m.encode(["a cat"], prompt="find: ")
+
 
 class Similarity(Shared):
     def test_functions(self) -> None:

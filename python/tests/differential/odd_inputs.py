@@ -24,10 +24,12 @@ KNOWN = {
     'setattr(m, "max_length", 0) or m.predict(p)': "refused when it is set",
     'setattr(m, "max_seq_length", 1) or m.encode(t)': "less than the special tokens: they do not cut then",
     "m.predict(p, activation_fn=lambda x: x.numpy())": _ANY_CALLABLE,
+    "m.similarity(np.ones((2, 2, 3), np.float32), np.ones((2, 2, 3), np.float32))": "refused whatever the function",
     "m.predict(p, 4, True)": "positional arguments in the order of 5 or 6",
 }
 KNOWN_5 = {
     "m.similarity(torch.ones(2, 3).bfloat16(), torch.ones(2, 3).bfloat16())": "numpy has no bfloat16",
+    "m.similarity(torch.ones(2, 3).half(), torch.ones(2, 3).half())": "by torch's cdist it is refused",
     "m.similarity_pairwise([1.0, 2.0], [1.0, 2.0])": "as in 6",
     "m.predict(p, batch_size=-1)": "an error, where 5 gives nothing",
     "m.predict(p, activation_fn=torch.sigmoid)": _ANY_CALLABLE,
