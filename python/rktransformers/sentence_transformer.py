@@ -129,8 +129,8 @@ class RKSentenceTransformer(Base):
                 mine[name] = text
         self.prompts: Dict[str, str] = {name: text or "" for name, text in mine.items()}
         self.default_prompt_name = default_prompt_name or saved.get("default_prompt_name")
-        if self._similarity_fn_name is None and saved.get("similarity_fn_name") in similarity.FUNCTIONS:
-            self.similarity_fn_name = saved["similarity_fn_name"]
+        if self._similarity_fn_name is None:
+            self.similarity_fn_name = saved.get("similarity_fn_name")
         if self.truncate_dim is None:
             self.truncate_dim = saved.get("truncate_dim")
         if self.default_prompt_name is not None and self.default_prompt_name not in self.prompts:
