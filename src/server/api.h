@@ -20,6 +20,7 @@ enum dialect { DIALECT_TEI, DIALECT_OPENAI, DIALECT_COHERE, DIALECT_JINA, DIALEC
 
 enum api_fault {
     FAULT_NONE,
+    FAULT_REQUEST,     /* a request that others might read differently (head.h) */
     FAULT_JSON,        /* the body is not JSON */
     FAULT_TYPE,        /* a field is missing or has the wrong type */
     FAULT_FIELD,       /* a field that this dialect refuses */

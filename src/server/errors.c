@@ -52,6 +52,7 @@ static const struct words {
     int cohere, ollama;
 } words[FAULT_COUNT] = {
 #define INVALID "invalid_request_error"
+    [FAULT_REQUEST] = { 400, NULL, "", 400, INVALID, NULL, 400, 400 },
     [FAULT_JSON] = { 400, NULL, "Failed to parse the request body as JSON: ", 400, INVALID, NULL, 400, 400 },
     [FAULT_TYPE] = { 422, NULL, "Failed to deserialize the JSON body into the target type: ", 400, INVALID, NULL, 400,
                      400 },

@@ -178,6 +178,8 @@ static bool check_body(struct exchange *x)
     const struct server *s = x->server;
     if (x->route->flags & ROUTE_STRICT && !is_json(x->content_type))
         exchange_refuse(x, FAULT_MEDIA, "Expected request with `Content-Type: application/json`");
+    else if (x->compressed)
+        exchange_refuse(x, FAULT_MEDIA, "a compressed body is not supported: send it without Content-Encoding");
     else if (x->content_length > s->payload_limit)
         exchange_refuse(x, FAULT_PAYLOAD, "length limit exceeded");
     else if (x->content_length > 0 &&
@@ -203,6 +205,11 @@ bool exchange_open(struct exchange *x)
 {
     bool known = false;
     choose_id(x);
+    if (x->malformed) {
+        x->close = true;
+        exchange_refuse(x, FAULT_REQUEST, "the request has %s", x->malformed);
+        return false;
+    }
     if (!strip_model(x))
         return false;
     x->route = route_find(x->method, x->path, &known, &x->rest);

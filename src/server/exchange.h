@@ -28,7 +28,9 @@ struct exchange {
     /* the request */
     const char *method, *path; /* without the query; borrowed from the connection */
     const char *authorization, *content_type, *accept, *origin, *request_id; /* headers, NULL: not sent */
-    int64_t content_length;                                                  /* -1: not said */
+    const char *malformed;  /* what is wrong with the request's head, NULL: nothing; the connection ends then */
+    bool compressed;        /* the body is, and we take none such */
+    int64_t content_length; /* -1: not said */
     struct buf body;
     char id[REQUEST_ID_MAX + 1];
     char client[64]; /* for the log */

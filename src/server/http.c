@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/thread.h"
+#include "server/head.h"
 #include "server/listen.h"
 #include "server/log.h"
 #include "server/mhd.h"
@@ -35,6 +36,7 @@ struct conn {
     int fd;
     uint32_t generation; /* tells this one from an older one of the same descriptor */
     enum phase phase;
+    bool bad_target;         /* the request's */
     int64_t deadline_ns;     /* 0: none */
     struct exchange *active; /* being computed */
 };
@@ -157,9 +159,10 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *connectio
 {
     struct http *h = cls;
     struct conn *c = conn_of(connection);
-    (void)uri;
-    if (c)
+    if (c) {
+        c->bad_target = !head_target_ok(uri);
         set_phase(c, PHASE_HEADERS, h->header_ns);
+    }
     return NULL;
 }
 
@@ -268,6 +271,24 @@ static const char *header(struct MHD_Connection *connection, const char *name)
     return mhd.lookup_connection_value(connection, MHD_HEADER_KIND, name);
 }
 
+static enum MHD_Result take_header(void *cls, enum MHD_ValueKind kind, const char *name, size_t name_len,
+                                   const char *value, size_t len)
+{
+    (void)kind;
+    (void)name_len;
+    head_take(cls, name, value ? value : "", value ? len : 0);
+    return MHD_YES;
+}
+
+static void check_head(struct request *q, const char *version)
+{
+    struct head head = { 0 };
+    (void)mhd.get_connection_values_n(q->connection, MHD_HEADER_KIND, take_header, &head);
+    q->x->malformed = q->conn->bad_target ? "a target with characters that do not belong there"
+                                          : head_fault(&head, version);
+    q->x->compressed = head.compressed;
+}
+
 static struct request *begin(struct http *h, struct MHD_Connection *connection, const char *url, const char *method)
 {
     struct conn *c = conn_of(connection);
@@ -281,7 +302,7 @@ static struct request *begin(struct http *h, struct MHD_Connection *connection, 
     x->connection = q;
     x->wake = wake;
     x->method = method;
-    x->path = url;
+    x->path = head_path(url);
     x->authorization = header(connection, MHD_HTTP_HEADER_AUTHORIZATION);
     x->content_type = header(connection, MHD_HTTP_HEADER_CONTENT_TYPE);
     x->accept = header(connection, MHD_HTTP_HEADER_ACCEPT);
@@ -301,8 +322,9 @@ static enum MHD_Result first_turn(struct http *h, struct request *q)
     int64_t mib = x->content_length > 0 ? x->content_length >> 20 : x->server->payload_limit >> 20;
     set_phase(q->conn, PHASE_BODY, h->header_ns * (1 + mib));
     atomic_store(&q->turn, TURN_BODY);
-    bool ok = !strcmp(x->method, "OPTIONS") || exchange_open(x);
-    if (ok || (x->content_length <= SWALLOW_DECLARED && !header(q->connection, MHD_HTTP_HEADER_EXPECT)))
+    bool ok = (!strcmp(x->method, "OPTIONS") && !x->malformed) || exchange_open(x);
+    bool swallow = x->content_length <= SWALLOW_DECLARED && !header(q->connection, MHD_HTTP_HEADER_EXPECT);
+    if (ok || (swallow && !x->malformed))
         return MHD_YES;
     return send_answer(q); /* the body will not be read: libmicrohttpd closes the connection after this */
 }
@@ -335,10 +357,12 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 {
     struct http *h = cls;
     struct request *q = *context;
-    (void)version;
     if (!q) {
         q = *context = begin(h, connection, url, method);
-        return q ? first_turn(h, q) : MHD_NO;
+        if (!q)
+            return MHD_NO;
+        check_head(q, version);
+        return first_turn(h, q);
     }
     if (!*upload_size)
         return last_turn(h, q);

@@ -15,6 +15,7 @@
     X(stop_daemon)                                                                                                     \
     X(get_connection_info)                                                                                             \
     X(lookup_connection_value)                                                                                         \
+    X(get_connection_values_n)                                                                                         \
     X(suspend_connection)                                                                                              \
     X(resume_connection)                                                                                               \
     X(create_response_from_buffer)                                                                                     \

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """rkformer serve under abuse: it stays up, answers others, and gives the memory back."""
+import gzip
 import json
 import os
 import random
@@ -153,6 +154,53 @@ class Abuse(ServeCase):
             if reply:
                 self.assertRegex(reply[:20], rb"\AHTTP/1\.[01] [245]\d\d ")
             self.alive()
+
+    def test_smuggling(self):
+        """What a proxy may read as one request and we as two is refused, and ends the connection: nothing behind it is read."""
+        second = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+        chunked = b"0\r\n\r\n" + second
+        for head, body in (
+            (HEAD + b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n" % len(chunked), chunked),
+            (HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", chunked),
+            (HEAD + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\n", b"[1]" + second),
+            (HEAD + b"Content-Length: 3, 3\r\n\r\n", b"[1]" + second),
+            (HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n", chunked),
+            (HEAD + b"Transfer-Encoding: xchunked\r\n\r\n", chunked),
+            (HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n", chunked),
+            (HEAD + b"Transfer-Encoding : chunked\r\n\r\n", chunked),
+            (HEAD.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n", chunked),
+            (HEAD + b"X: a\rTransfer-Encoding: chunked\r\n\r\n", chunked),
+            (HEAD + b"Host: y\r\n\r\n", second),
+            (HEAD.replace(b"Host: x\r\n", b"") + b"\r\n", second),
+            (HEAD.replace(b"/embed", b"/embed%00") + b"\r\n", second),
+        ):
+            reply = self.receive(self.raw(head + body))
+            self.assertRegex(reply, rb"\AHTTP/1\.[01] 400 ", head)
+            self.assertNotIn(b" 200 ", reply, head)
+        length = b"Content-Length: 17\r\nConnection: close\r\n"
+        for extra in (b"Content-Length: 17\r\n", b"X: a\r\n b\r\n", b"Expect: 100-continue\r\n"):  # these are fine
+            self.assertIn(b" 200 OK", self.receive(self.raw(HEAD + length + extra + b'\r\n{"inputs":"rain"}')), extra)
+        for target in (b"http://example.org/embed", b"HTTP://example.org:80/embed?a=b", b"/%65mbed"):
+            self.assertIn(b" 200 OK", self.receive(self.raw(HEAD.replace(b"/embed", target) + length + b'\r\n{"inputs":"rain"}')), target)
+
+    def test_compressed_bodies(self):
+        for encoding in ("gzip", "deflate", "br"):
+            self.assertIn(b"compressed", self.post("/embed", gzip.compress(b'{"inputs":"a"}'), status=415, headers={**JSON, "Content-Encoding": encoding}).body)
+        self.post("/embed", {"inputs": "a"}, headers={**JSON, "Content-Encoding": "identity"})
+
+    def test_every_method_on_every_path(self):
+        """HEAD where there is GET, OPTIONS everywhere; the others are 405 and say what there is."""
+        c = self.server.connect()
+        self.addCleanup(c.close)
+        for path, methods in self.server.get("/openapi.json").json["paths"].items():
+            path = path.replace("{model}", "bert-embed").replace("{name}", "bert-embed")
+            self.assertEqual(self.server.request("OPTIONS", path, connection=c).status, 204, path)
+            head = self.server.request("HEAD", path, connection=c)
+            self.assertEqual((head.status, head.body), (200 if "get" in methods else 405, b""), path)
+            for method in ("PUT", "PATCH", "TRACE", "BREW"):
+                reply = self.server.request(method, path, connection=c)
+                self.assertEqual(reply.status, 405, (method, path))
+                self.assertEqual({m.strip() for m in reply.headers["allow"].split(",")} - {"OPTIONS", "HEAD"}, {m.upper() for m in methods}, path)
 
     def test_pipelining(self):
         n = 50
