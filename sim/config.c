@@ -71,6 +71,12 @@ static bool set_coherent(struct change *c, const char *v)
     return parse_switch(v, &c->config.coherent);
 }
 
+static bool set_dram(struct change *c, const char *v)
+{
+    c->config.own_dram = !strcmp(v, "own");
+    return c->config.own_dram || !strcmp(v, "shared");
+}
+
 static bool set_share(struct change *c, const char *v)
 {
     return parse_switch(v, &c->config.share);
@@ -200,11 +206,11 @@ static const struct {
     const char *key;
     bool (*set)(struct change *c, const char *value);
 } keys[] = {
-    { "platform", set_platform }, { "cost", set_cost },      { "scale", set_scale },       { "compute", set_compute },
-    { "device", set_device },     { "share", set_share },    { "coherent", set_coherent }, { "memory", set_memory },
-    { "runtime", set_runtime },   { "driver", set_driver },  { "trace", set_trace },       { "reset", set_reset },
-    { "release", set_release },   { "fault", set_fault },    { "core", set_core },         { "job", set_job },
-    { "count", set_count },       { "after_ms", set_after }, { "result", set_result },
+    { "platform", set_platform }, { "cost", set_cost },       { "scale", set_scale },       { "compute", set_compute },
+    { "device", set_device },     { "share", set_share },     { "coherent", set_coherent }, { "dram", set_dram },
+    { "memory", set_memory },     { "runtime", set_runtime }, { "driver", set_driver },     { "trace", set_trace },
+    { "reset", set_reset },       { "release", set_release }, { "fault", set_fault },       { "core", set_core },
+    { "job", set_job },           { "count", set_count },     { "after_ms", set_after },    { "result", set_result },
 };
 
 static bool parse_pair(struct change *c, char *pair)

@@ -178,6 +178,14 @@ static uint32_t count_cores(uint32_t mask)
     return (mask & 1) + (mask >> 1 & 1) + (mask >> 2 & 1);
 }
 
+static double cost_of(const struct stretch *s, uint32_t busy)
+{
+    double seconds = 0;
+    for (uint32_t i = s->begin; i < s->end; i++)
+        seconds += op_cost(s->g->model, &s->g->model->ops[i], busy);
+    return seconds;
+}
+
 static int run_jobs(const struct context *c)
 {
     const struct graph *g = c->impl;
@@ -187,12 +195,12 @@ static int run_jobs(const struct context *c)
     while (begin < m->n_ops) {
         struct stretch s = { g, begin, begin, SIM_OK };
         bool split = joint && m->ops[begin].flags & OP_JOINT;
-        double seconds = 0;
         while (s.end < m->n_ops && (!joint || split == (m->ops[s.end].flags & OP_JOINT)))
-            seconds += op_cost(m, &m->ops[s.end++]);
+            s.end++;
         uint32_t cores;
-        struct work w = { c->id, split ? mask : lowest, cost_submit() + seconds / (split ? count_cores(mask) : 1),
-                          compute, &s };
+        struct work w = { .ctx = c->id, .mask = split ? mask : lowest, .compute = compute, .arg = &s };
+        for (uint32_t busy = 1; busy <= SIM_CORES; busy++)
+            w.seconds[busy - 1] = cost_submit() + cost_of(&s, busy) / (split ? count_cores(mask) : 1);
         int r = npu_run(&w, &cores);
         if (r == SIM_OK)
             r = s.result;

@@ -413,9 +413,10 @@ int rknn_matmul_run(rknn_context ctx)
         int64_t begin = sim_now_ns();
         struct matmul_product *p = &run.product;
         bool native = m->info.AC_layout == SIM_NATIVE && m->info.B_layout == SIM_NATIVE;
-        r = npu_run(&(struct work){ ctx, c->mask, cost_submit() + cost_matmul(p->M, p->K, p->N, m->info.type, native),
-                                    compute, &run },
-                    &cores);
+        struct work w = { .ctx = ctx, .mask = c->mask, .compute = compute, .arg = &run };
+        for (uint32_t busy = 1; busy <= SIM_CORES; busy++)
+            w.seconds[busy - 1] = cost_submit() + cost_matmul(p->M, p->K, p->N, m->info.type, native, busy);
+        r = npu_run(&w, &cores);
         if (r == SIM_OK)
             r = p->result;
         if (r) /* whatever was in C is no result: NaN */

@@ -79,6 +79,6 @@ void model_free(struct model *m);
 bool op_check(const struct model *m, const struct op *op);
 /* data: where each tensor is. 0, -1 (an id outside the table) or -4. */
 int op_run(const struct model *m, uint8_t *const *data, const struct op *op);
-double op_cost(const struct model *m, const struct op *op); /* seconds on one core of RK3588 */
+double op_cost(const struct model *m, const struct op *op, uint32_t busy); /* seconds on one core of RK3588 */
 
 #endif

@@ -126,13 +126,22 @@ static int fail_job(struct job *j, const struct fault *f)
     return f->result;
 }
 
+/* Locked. Cores with a job that runs. */
+static uint32_t count_busy(void)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < SIM_CORES; i++)
+        n += sim.cores[i].head && sim.cores[i].head->running;
+    return n;
+}
+
 static int execute(const struct work *w, struct job *j)
 {
     const struct fault *hit = strike(j->cores);
     struct fault f = hit ? *hit : (struct fault){ 0 };
     struct config *c = &sim.config;
     bool model = c->model, compute = c->compute || !model;
-    double seconds = w->seconds * c->scale / c->platform->speed;
+    double seconds = w->seconds[c->own_dram ? 0 : count_busy() - 1] * c->scale / c->platform->speed;
     uint64_t releases = sim.releases;
     sim.counters.modelled_ns += model ? (uint64_t)(seconds * 1e9) : 0;
     if (hit && f.kind != FAULT_HANG)

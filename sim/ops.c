@@ -402,23 +402,23 @@ int op_run(const struct model *m, uint8_t *const *data, const struct op *op)
 }
 
 /* Products at the matmul's speed in native layout, everything else at the memory's. */
-double op_cost(const struct model *m, const struct op *op)
+double op_cost(const struct model *m, const struct op *op, uint32_t busy)
 {
     struct args a;
     if (!gather_args(m, NULL, op, &a))
         return 0;
     if (op->code == OP_MATMUL) {
         uint32_t n = a.in[1]->dims[0];
-        return cost_matmul((uint32_t)(a.out->elems / n), a.in[1]->dims[1], n, SIM_F16_F16_F16, true);
+        return cost_matmul((uint32_t)(a.out->elems / n), a.in[1]->dims[1], n, SIM_F16_F16_F16, true, busy);
     }
     if (op->code == OP_SCORES || op->code == OP_CONTEXT) {
         const struct tensor *v = a.in[1]; // [b, s, h]
         uint32_t heads = (uint32_t)op->ints[0], d = v->dims[2] / heads, s = v->dims[1];
         bool scores = op->code == OP_SCORES;
-        return (double)v->dims[0] * heads * cost_matmul(s, scores ? d : s, scores ? s : d, SIM_F16_F16_F16, true);
+        return (double)v->dims[0] * heads * cost_matmul(s, scores ? d : s, scores ? s : d, SIM_F16_F16_F16, true, busy);
     }
     uint64_t bytes = a.out->bytes;
     for (int i = 0; i < OP_INPUTS; i++) /* a gather reads the rows it writes */
         bytes += a.in[i] && !(op->code == OP_GATHER && i == 1) ? a.in[i]->bytes : 0;
-    return cost_stream(bytes);
+    return cost_stream(bytes, busy);
 }

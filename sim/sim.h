@@ -55,6 +55,7 @@ struct config {
     bool compute;   /* false: modelled time only, outputs keep what they held */
     bool device;    /* an NPU and its driver are there */
     bool share;     /* a context accepts memory of another context */
+    bool own_dram;  /* every core reads memory as if it were alone */
     bool coherent;  /* CPU and NPU see the same bytes without rknn_mem_sync */
     uint64_t limit; /* bytes per IOMMU domain */
     char runtime[32], driver[32];
@@ -149,18 +150,18 @@ void memory_leak_check(uint64_t ctx);   /* locked: a context dies */
 /* ---- cores and jobs */
 struct work {
     uint64_t ctx;
-    uint32_t mask;  /* 0: the core with the fewest queued tasks */
-    double seconds; /* modelled, before scaling; */
+    uint32_t mask;             /* 0: the core with the fewest queued tasks */
+    double seconds[SIM_CORES]; /* modelled, before scaling, with 1, 2, 3 cores at work */
     void (*compute)(void *arg);
     void *arg;
 };
 /* Queues the work, waits for its cores, runs it, returns 0 or the error. *cores: where it ran. Not locked. */
 int npu_run(const struct work *w, uint32_t *cores);
 
-/* Seconds on one RK3588-like core, see cost.c. */
+/* Seconds on one RK3588-like core while `busy` cores have a job, this one among them; see cost.c. */
 double cost_submit(void);
-double cost_matmul(uint32_t m, uint32_t k, uint32_t n, int type, bool native);
-double cost_stream(uint64_t bytes);
+double cost_matmul(uint32_t m, uint32_t k, uint32_t n, int type, bool native, uint32_t busy);
+double cost_stream(uint64_t bytes, uint32_t busy);
 
 size_t type_bits(int type); /* of an element */
 

@@ -5,6 +5,8 @@
 
 #include "../sim/simlib.h"
 
+#include <malloc.h>
+
 static inline rkf_runtime *open_sim(const char *platform)
 {
     rkf_error err;
@@ -36,6 +38,26 @@ static inline void nothing_is_left(void)
     assert_int_equal(c.auto_jobs, 0);   /* no job ran without a core mask where there are masks */
     assert_int_equal(c.stale_reads, 0); /* outputs of failed runs are never looked at */
     assert_int_equal(c.unsynced, 0);
+}
+
+static inline int count_threads(void)
+{
+    char line[256];
+    int n = -1;
+    FILE *f = fopen("/proc/self/status", "r");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "Threads: %d", &n) == 1)
+            break;
+    if (f)
+        fclose(f);
+    return n;
+}
+
+/* Of the allocator; with a sanitizer 0, it looks for leaks itself. */
+static inline int64_t memory_in_use(void)
+{
+    struct mallinfo2 m = mallinfo2();
+    return (int64_t)(m.uordblks + m.hblkhd);
 }
 
 #endif

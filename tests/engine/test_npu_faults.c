@@ -10,7 +10,6 @@
 
 #include "base/thread.h"
 
-#include <malloc.h>
 #include <pthread.h>
 
 enum {
@@ -104,26 +103,6 @@ static void *client_main(void *arg)
         rkf_result_free(r);
     }
     return NULL;
-}
-
-static int count_threads(void)
-{
-    char line[256];
-    int n = -1;
-    FILE *f = fopen("/proc/self/status", "r");
-    while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "Threads: %d", &n) == 1)
-            break;
-    if (f)
-        fclose(f);
-    return n;
-}
-
-/* Of the allocator; with a sanitizer 0, it looks for leaks itself. */
-static int64_t memory_in_use(void)
-{
-    struct mallinfo2 m = mallinfo2();
-    return (int64_t)(m.uordblks + m.hblkhd);
 }
 
 static void under(const struct fault_case *fault, const char *path, int threads_before)

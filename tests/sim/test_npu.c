@@ -115,6 +115,38 @@ static void expect_speed(int M, int K, int N, int type, int native, double low, 
     unit_close(&u);
 }
 
+/* 10.5 GB/s for one core, 17 for all that are at work, as long as the others are. */
+static void test_cores_share_the_dram(void **state)
+{
+    (void)state;
+    struct unit u, other[2];
+    struct runner r[2];
+    double alone, seconds[2];
+    sim_begin("rk3588");
+    sim_config("cost=model scale=20 compute=no trace=4");
+    unit_open_shape(&u, 1, 1024, 8192, SIM_F16_F16_F32, 1);
+    assert_int_equal(p_rknn_matmul_set_core_mask(u.ctx, 1), 0);
+    alone = modelled(&u, 20) - 40e-6;
+    sim_config("fault=hang core=1 fault=hang core=2");
+    for (int i = 0; i < 2; i++) {
+        unit_open(&other[i], 2 << i);
+        runner_start(&r[i], &other[i]);
+        await_queued(i + 1, 1);
+        seconds[i] = modelled(&u, 20) - 40e-6;
+    }
+    assert_true(fabs(seconds[0] / alone - 10.5 / 8.5) < 0.01);
+    assert_true(fabs(seconds[1] / alone - 10.5 / (17.0 / 3)) < 0.01);
+    sim_config("dram=own");
+    assert_true(fabs(modelled(&u, 20) - 40e-6 - alone) < 0.01 * alone);
+    sim_config("fault=none release=hang dram=shared");
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(runner_join(&r[i]), 0);
+        unit_close(&other[i]);
+    }
+    unit_close(&u);
+    sim_end();
+}
+
 static void test_cost_model(void **state)
 {
     (void)state;
@@ -684,6 +716,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cost_model),
+        cmocka_unit_test(test_cores_share_the_dram),
         cmocka_unit_test(test_late_jobs_are_counted),
         cmocka_unit_test(test_one_job_per_core),
         cmocka_unit_test(test_auto_takes_the_least_loaded),
