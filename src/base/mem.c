@@ -165,11 +165,21 @@ void *arena_array(struct arena *a, size_t count, size_t size)
     return __builtin_mul_overflow(count, size, &bytes) ? NULL : arena_alloc(a, bytes);
 }
 
+static void free_blocks(struct arena *a)
+{
+    while (a->blocks) {
+        struct arena_block *next = a->blocks->next;
+        mem_free_aligned(a->blocks);
+        a->blocks = next;
+    }
+    a->used = a->live = a->high = 0;
+}
+
 void arena_reset(struct arena *a)
 {
     size_t high = a->high;
     if (high && (!a->blocks || a->blocks->next || a->blocks->size < high)) { /* did not fit: next time it shall */
-        arena_free(a);
+        free_blocks(a);
         (void)arena_alloc(a, high);
         a->advised = false;
     } else if (a->blocks && !a->advised) {
@@ -177,6 +187,21 @@ void arena_reset(struct arena *a)
         a->advised = true;
     }
     a->used = a->live = a->high = 0;
+    for (uint32_t i = 0; i < a->n_parts; i++)
+        arena_reset(&a->parts[i]);
+}
+
+struct arena *arena_parts(struct arena *a, uint32_t n)
+{
+    if (n > a->n_parts) {
+        struct arena *parts = mem_grow(a->parts, n, sizeof *parts);
+        if (!parts)
+            return NULL;
+        memset(parts + a->n_parts, 0, (n - a->n_parts) * sizeof *parts);
+        a->parts = parts;
+        a->n_parts = n;
+    }
+    return a->parts;
 }
 
 struct arena_mark arena_mark(const struct arena *a)
@@ -197,10 +222,10 @@ void arena_release(struct arena *a, struct arena_mark m)
 
 void arena_free(struct arena *a)
 {
-    while (a->blocks) {
-        struct arena_block *next = a->blocks->next;
-        mem_free_aligned(a->blocks);
-        a->blocks = next;
-    }
-    a->used = a->live = a->high = 0;
+    for (uint32_t i = 0; i < a->n_parts; i++)
+        arena_free(&a->parts[i]);
+    mem_free(a->parts);
+    a->parts = NULL;
+    a->n_parts = 0;
+    free_blocks(a);
 }

@@ -45,6 +45,8 @@ struct arena {
     struct arena_block *blocks;
     size_t used, live, high; /* bytes in the current block; in all blocks; most ever between two resets */
     bool advised;            /* the one block has been through a run and may be made of huge pages */
+    struct arena *parts;     /* [n_parts]; arena_parts */
+    uint32_t n_parts;
 };
 void *arena_alloc(struct arena *a, size_t size); /* aligned to 64 bytes, not zeroed; NULL: out of memory */
 void *arena_array(struct arena *a, size_t count, size_t size);
@@ -56,6 +58,8 @@ struct arena_mark {
 };
 struct arena_mark arena_mark(const struct arena *a);
 void arena_release(struct arena *a, struct arena_mark m);
+/* n arenas, so that as many threads may each use one; reset and freed with this one. NULL: out of memory. */
+struct arena *arena_parts(struct arena *a, uint32_t n);
 void arena_free(struct arena *a);
 
 #endif

@@ -78,6 +78,7 @@ struct device {
     const char *name;   /* "cpu", "rknn", "sim" */
     uint8_t exec_depth; /* execs in flight per lane: cpu 1, rknn 2 */
     bool joint_lanes;   /* auto may join idle cores for native bodies */
+    bool splits;        /* threads of an exec may run parts of a batch each, with execs of their own without a team */
     const struct linear_ops *linear;
     const struct cpu_ops *cpu; /* the CPU kernels that belong to it (dispatch already done) */
     const struct logger *log;
@@ -89,7 +90,7 @@ struct device {
 struct exec {
     const struct device *device;
     uint8_t cores;        /* lane: bit per core (virtual on the cpu device); 0: not on numbered cores */
-    struct team *team;    /* CPU threads of this run */
+    struct team *team;    /* CPU threads of this run; NULL: the caller's only */
     struct arena scratch; /* reset by whoever starts a run; valid until its end */
     struct pack_cache
         *packs;           /* while a model loads: its packed weights on disk (device/cpu/pack_cache.h); NULL: none */

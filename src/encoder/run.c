@@ -6,6 +6,8 @@
  *   normed  [tokens, hidden]                pre-norm models: what the next linear layer reads
  *   wide    [tokens, max(qkv + context, intermediate)]   qkv beside the context, then the MLP's middle
  *
+ * With several threads and sequences enough, parts.c gives each thread sequences of its own.
+ *
  * Post-norm (BERT): stream = norm(stream + o(attend(qkv(stream)))), stream = norm(stream + down(act(up(stream)))).
  * Pre-norm (ModernBERT, EuroBERT): each linear layer's epilogue adds to stream and leaves the next norm's output in
  * normed, so that a norm is never a pass of its own.
@@ -217,7 +219,7 @@ static struct body_limits encoder_limits(const struct body *body)
 }
 
 /* Multiplications of a run: linear layers by token, attention by pair of tokens. */
-static uint64_t count_work(const struct encoder_spec *s, const uint32_t *lengths, uint32_t n)
+uint64_t encoder_work(const struct encoder_spec *s, const uint32_t *lengths, uint32_t n)
 {
     enum { FEWEST = 8 }; /* tokens: below, reading the weights is the cost */
     uint64_t heads = (uint64_t)s->heads * s->head_dim, kv = (uint64_t)s->kv_heads * s->head_dim;
@@ -233,13 +235,13 @@ static uint64_t count_work(const struct encoder_spec *s, const uint32_t *lengths
 static uint32_t encoder_cost_us(const struct body *body, uint32_t n_cores, const uint32_t *lengths, uint32_t n)
 {
     struct encoder *e = (struct encoder *)body;
-    return cost_fit_us(&e->cost, n_cores, 1e-6 * (double)count_work(&e->spec, lengths, n));
+    return cost_fit_us(&e->cost, n_cores, 1e-6 * (double)encoder_work(&e->spec, lengths, n));
 }
 
 static uint32_t encoder_device_us(const struct body *body, uint32_t n_cores, const uint32_t *lengths, uint32_t n)
 {
     struct encoder *e = (struct encoder *)body;
-    return cost_fit_us(&e->device_cost, n_cores, 1e-6 * (double)count_work(&e->spec, lengths, n));
+    return cost_fit_us(&e->device_cost, n_cores, 1e-6 * (double)encoder_work(&e->spec, lengths, n));
 }
 
 /* Learns from a run what such work takes; what it waited for other runs on its cores does not count. */
@@ -249,34 +251,44 @@ static void learn_cost(struct encoder *e, const struct exec *x, const struct bat
     for (uint32_t i = 0; i < n; i++)
         lengths[i] = b->cu_lens[i + 1] - b->cu_lens[i];
     double scale = (double)b->n_tokens / (double)(b->cu_lens[n] ? b->cu_lens[n] : 1); /* the rest is like these */
-    double units = 1e-6 * scale * (double)count_work(&e->spec, lengths, n);
+    double units = 1e-6 * scale * (double)encoder_work(&e->spec, lengths, n);
     cost_fit_add(&e->cost, cores, units, 1e-3 * (double)(time_now_ns() - began_ns - x->stalled_ns));
     cost_fit_add(&e->device_cost, cores, units, 1e-3 * (double)x->device_ns);
 }
 
-static rkf_status encoder_run(struct body *body, struct exec *x, const struct batch *b, struct rows *out,
-                              rkf_error *err)
+rkf_status encoder_run_whole(const struct encoder *e, struct exec *x, const struct batch *b, struct rows *out,
+                             rkf_error *err)
 {
-    struct encoder *e = (struct encoder *)body;
     struct run r = { .e = e, .x = x, .b = b, .first_only = b->first_only, .err = err };
-    int64_t began_ns = time_now_ns();
-    x->stalled_ns = x->device_ns = 0;
-    rkf_status rc = check_batch(e, b, err);
-    for (uint32_t i = 0; !rc && i < b->n_seqs; i++)
-        r.first_only &= b->cu_lens[i] < b->cu_lens[i + 1];
-    if (!rc)
-        rc = get_buffers(&r);
+    rkf_status rc = get_buffers(&r);
     if (!rc)
         rc = embed(&r);
     if (!rc)
         rc = enter(&r);
     for (uint32_t i = 0; !rc && i < e->spec.layers; i++)
         rc = layer(&r, i);
+    if (!rc)
+        *out = (struct rows){ BODY_HIDDEN, r.normed.p, r.normed.rows, e->spec.hidden_size, !r.first_only };
+    return rc;
+}
+
+static rkf_status encoder_run(struct body *body, struct exec *x, const struct batch *given, struct rows *out,
+                              rkf_error *err)
+{
+    struct encoder *e = (struct encoder *)body;
+    struct batch b = *given;
+    int64_t began_ns = time_now_ns();
+    x->stalled_ns = x->device_ns = 0;
+    rkf_status rc = check_batch(e, &b, err);
     if (rc)
         return rc;
-    learn_cost(e, x, b, began_ns);
-    *out = (struct rows){ BODY_HIDDEN, r.normed.p, r.normed.rows, e->spec.hidden_size, !r.first_only };
-    return RKF_OK;
+    for (uint32_t i = 0; i < b.n_seqs; i++)
+        b.first_only &= b.cu_lens[i] < b.cu_lens[i + 1];
+    uint32_t parts = parts_wanted(e, x, &b);
+    rc = parts ? encoder_run_parts(e, x, &b, parts, out, err) : encoder_run_whole(e, x, &b, out, err);
+    if (!rc)
+        learn_cost(e, x, &b, began_ns);
+    return rc;
 }
 
 static void encoder_release(struct body *body)

@@ -50,6 +50,7 @@ rkf_status cpu_device_create(const char *flags, const struct logger *log, struct
     d->base = (struct device){ .name = "cpu",
                                .exec_depth = 1,
                                .joint_lanes = true,
+                               .splits = true,
                                .linear = &cpu_linear_ops,
                                .cpu = &d->ops,
                                .log = log,
