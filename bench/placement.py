@@ -117,19 +117,19 @@ def virtual_table(rows):
 
 def virtual_svg(rows):
     loads, names = sorted({r["clients"] for r in rows}), list(dict.fromkeys(r["costs"] for r in rows))
-    colours = ["#d1495b", "#00798c", "#edae49", "#30638e", "#6a994e", "#7b2d8b"]
+    colours = ["#d1495b", "#00798c", "#edae49", "#30638e", "#6a994e", "#7b2d8b", "#6d6875"]
     w, h, left, top, base = 860, 300, 50, 30, 262
 
     def x(i):
         return left + i * (w - left - 190) / (len(loads) - 1)
 
     def y(ratio):
-        return base - (ratio - 0.9) * (base - top) / 0.3
+        return base - (ratio - 0.9) * (base - top) / 0.35
 
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" font-family="sans-serif" font-size="11">',
            f'<rect width="{w}" height="{h}" fill="white"/><text x="{left}" y="18" font-size="13">auto relative to the best placement by hand, '
            'in simulated time</text>']
-    for tick in (0.9, 0.95, 1, 1.05, 1.1, 1.15, 1.2):
+    for tick in (0.9, 0.95, 1, 1.05, 1.1, 1.15, 1.2, 1.25):
         out.append(f'<line x1="{left}" x2="{w - 180}" y1="{y(tick):.1f}" y2="{y(tick):.1f}" stroke="{"#888" if tick in (0.95, 1) else "#ddd"}"/>'
                    f'<text x="{left - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>')
     for i, n in enumerate(loads):
@@ -137,8 +137,8 @@ def virtual_svg(rows):
     out.append(f'<text x="{(left + w - 190) / 2}" y="{h - 4}" text-anchor="middle">requests at once</text>')
     for k, name in enumerate(names):
         points = [(x(i), y(next(r["ratio"] for r in rows if r["costs"] == name and r["clients"] == n))) for i, n in enumerate(loads)]
-        out.append(f'<polyline fill="none" stroke="{colours[k % 6]}" stroke-width="2" points="' + " ".join(f"{a:.1f},{b:.1f}" for a, b in points) + '"/>'
-                   f'<rect x="{w - 168}" y="{40 + 20 * k}" width="10" height="10" fill="{colours[k % 6]}"/><text x="{w - 153}" y="{49 + 20 * k}">{name}</text>')
+        out.append(f'<polyline fill="none" stroke="{colours[k % 7]}" stroke-width="2" points="' + " ".join(f"{a:.1f},{b:.1f}" for a, b in points) + '"/>'
+                   f'<rect x="{w - 168}" y="{40 + 20 * k}" width="10" height="10" fill="{colours[k % 7]}"/><text x="{w - 153}" y="{49 + 20 * k}">{name}</text>')
     return "\n".join(out + ["</svg>", ""])
 
 def median_cells(rows):
