@@ -190,6 +190,7 @@ const struct body body_choose = {
 
 /* ---- administration */
 
+#define WORD(words) "{\"anyOf\":[{\"enum\":[" words "]},{\"type\":\"null\"}]}"
 const struct body body_load = {
     .name = "LoadRequest",
     .strict = true,
@@ -200,9 +201,10 @@ const struct body body_load = {
             { "name", FIELD_STR, AT(load.name), .doc = "to be called by; left out: the last part of model" },
             { "revision", FIELD_STR, AT(load.revision) },
             { "file_name", FIELD_STR, AT(load.file_name) },
-            { "core_mask", FIELD_STR, AT(load.core_mask), .doc = "auto, 0, 1, 2, 0_1, 0_1_2, all" },
-            { "device", FIELD_STR, AT(load.device) },
-            { "dtype", FIELD_STR, AT(load.dtype) },
+            { "core_mask", FIELD_STR, AT(load.core_mask),
+              .schema = WORD("\"auto\",\"0\",\"1\",\"2\",\"0_1\",\"0_1_2\",\"all\"") },
+            { "device", FIELD_STR, AT(load.device), .schema = "{\"anyOf\":[{\"enum\":$WHERE},{\"type\":\"null\"}]}" },
+            { "dtype", FIELD_STR, AT(load.dtype), .schema = WORD("\"f32\",\"bf16\",\"f16\",\"int8\"") },
             { "exclusive", FIELD_BOOL, AT(load.exclusive), .doc = "keep other models off its cores" },
             { "priority", FIELD_INT, AT(priority), .lo = -1000, .hi = 1000 },
             { "max_length", FIELD_INT, AT(load.max_length), .lo = 1, .hi = INT32_MAX },

@@ -5,7 +5,8 @@
 #include <math.h>
 #include <string.h>
 
-/* $ID, $DIM, $PROMPTS and $MASK stand for what the loaded models allow: see struct schema_facts. */
+/* $ID, $DIM, $PROMPTS, $MASK and $WHERE stand for what the loaded models and the runtime allow: see struct
+ * schema_facts. */
 #define ID                           "{\"type\":\"integer\",\"minimum\":0,\"maximum\":$ID}"
 #define IDS                          "{\"type\":\"array\",\"minItems\":1,\"items\":" ID "}"
 #define STRING                       "{\"type\":\"string\"}"
@@ -622,13 +623,15 @@ bool body_read(const struct body *body, yyjson_val *root, struct api_request *r,
 
 /* ---- schema */
 
-/* Text with $ID, $DIM, $PROMPTS and $MASK replaced. */
+/* Text with $ID, $DIM, $PROMPTS, $MASK and $WHERE replaced. */
 static void put_schema(struct buf *out, const char *text, const struct schema_facts *facts)
 {
+    const char *const words[128] = { ['P'] = facts->prompts, ['M'] = facts->mask, ['W'] = facts->devices };
     for (const char *p; (p = strchr(text, '$')); text = p) {
         buf_append(out, text, (size_t)(p - text));
-        if (!strncmp(p, "$PROMPTS", 8) || !strncmp(p, "$MASK", 5))
-            buf_puts(out, p[1] == 'P' ? facts->prompts : facts->mask);
+        const char *word = words[p[1] & 127];
+        if (word)
+            buf_puts(out, word);
         else
             buf_printf(out, "%lld", (long long)(p[1] == 'I' ? facts->max_id : facts->max_dimension));
         for (p++; *p >= 'A' && *p <= 'Z';)

@@ -68,6 +68,7 @@ bool body_read(const struct body *body, yyjson_val *root, struct api_request *r,
 struct schema_facts { /* of the model that answers, so that the schema promises nothing that it refuses */
     int64_t max_dimension, max_id;
     const char *prompts; /* JSON list of the names of its prompts */
+    const char *devices; /* JSON list of the devices that models may ask for */
     const char *mask;    /* regular expression of its mask token, escaped for JSON */
 };
 void body_write_schema(const struct body *body, const struct schema_facts *facts, struct buf *out);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* /openapi.json (OpenAPI 3.1), made from the route table, so that it says what the server does. */
 #include "server/fields.h"
+#include "server/pages.h"
 #include "server/routes.h"
 
 #include <string.h>
@@ -35,9 +36,16 @@ static void put_failures(struct buf *out)
             failures[i].status, failures[i].words);
 }
 
-static void put_summary(struct buf *out, const char *name, const char *summary)
+/* What the document is about: the loaded models, and whether clients need keys. */
+struct facts {
+    struct registry *models;
+    const struct model *first; /* that answers where none is named */
+    bool keys;
+};
+
+static void put_summary(struct buf *out, const char *prefix, const char *name, const char *summary)
 {
-    buf_printf(out, "\"operationId\":\"%s\"", name);
+    buf_printf(out, "\"operationId\":\"%s%s\"", prefix, name);
     if (summary) {
         buf_puts(out, ",\"summary\":");
         json_put_str(out, summary, strlen(summary));
@@ -85,21 +93,52 @@ static void put_answers(struct buf *out, const struct route *r)
     buf_putc(out, '}');
 }
 
-static void put_operation(struct buf *out, const struct route *r, const struct model *first)
+/* The models that a path below /models/{model} is for: those that it is meant for, else the first, whose vocabulary the
+ * schemas know. */
+static void put_names(struct buf *out, struct registry *models, const struct endpoint *ep)
 {
-    const char *method = !strcmp(r->method, "GET") ? "get" : !strcmp(r->method, "POST") ? "post" : "delete";
-    buf_printf(out, "\"%s\":{", method);
-    if (r->endpoints[0])
-        put_summary(out, r->endpoints[0]->name, r->endpoints[0]->summary);
-    else
-        put_summary(out, r->name, r->summary);
-    if (strchr(r->path, '*'))
+    const char *comma = "";
+    struct model *m;
+    for (size_t i = 0; (m = registry_at(models, i)); i++) {
+        if (!ep || (ep->prefer & KIND_BIT(m->kind)) || (!ep->prefer && !i)) {
+            buf_puts(out, comma);
+            json_put_str(out, m->name, strlen(m->name));
+            comma = ",";
+        }
+        registry_release(models, m);
+    }
+}
+
+static void put_parameters(struct buf *out, const struct route *r, const struct facts *f, bool named)
+{
+    if (named) {
+        buf_puts(out,
+                 ",\"parameters\":[{\"name\":\"model\",\"in\":\"path\",\"required\":true,\"description\":\"a loaded "
+                 "model\",\"schema\":{\"type\":\"string\",\"enum\":[");
+        put_names(out, f->models, r->endpoints[0]);
+        buf_puts(out, "]}}]");
+    } else if (strchr(r->path, '*')) {
         buf_puts(out, ",\"parameters\":[{\"name\":\"name\",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":"
                       "\"string\",\"minLength\":1}}]");
+    }
+}
+
+/* named: below /models/{model}. */
+static void put_operation(struct buf *out, const struct route *r, const struct facts *f, bool named)
+{
+    const char *method = !strcmp(r->method, "GET") ? "get" : !strcmp(r->method, "POST") ? "post" : "delete";
+    const char *prefix = named ? "model_" : "";
+    buf_printf(out, "\"%s\":{", method);
+    if (r->endpoints[0])
+        put_summary(out, prefix, r->endpoints[0]->name, r->endpoints[0]->summary);
+    else
+        put_summary(out, prefix, r->name, r->summary);
+    put_parameters(out, r, f, named);
     if (!strcmp(r->method, "POST"))
-        put_bodies(out, r, first);
+        put_bodies(out, r, f->first);
     put_answers(out, r);
-    buf_puts(out, r->flags & ROUTE_PUBLIC ? ",\"security\":[]}" : ",\"security\":[{},{\"key\":[]}]}");
+    bool needs_key = r->flags & ROUTE_ADMIN || (f->keys && !(r->flags & ROUTE_PUBLIC));
+    buf_puts(out, needs_key ? ",\"security\":[{\"key\":[]}]}" : ",\"security\":[]}");
 }
 
 static bool seen_before(int i)
@@ -110,19 +149,27 @@ static bool seen_before(int i)
     return false;
 }
 
-static void put_path(struct buf *out, int first, const struct model *model)
+static void put_path(struct buf *out, int first, const struct facts *f, bool named)
 {
     const char *comma = "", *star = strchr(routes[first].path, '*');
-    buf_printf(out, "\"%.*s%s\":{", (int)(star ? (size_t)(star - routes[first].path) : strlen(routes[first].path)),
-               routes[first].path, star ? "{name}" : "");
+    buf_printf(out, "\"%s%.*s%s\":{", named ? "/models/{model}" : "",
+               (int)(star ? (size_t)(star - routes[first].path) : strlen(routes[first].path)), routes[first].path,
+               star ? "{name}" : "");
     for (int i = first; i < route_count; i++) {
         if (routes[i].flags & ROUTE_HIDDEN || strcmp(routes[i].path, routes[first].path))
             continue;
         buf_puts(out, comma);
-        put_operation(out, &routes[i], model);
+        put_operation(out, &routes[i], f, named);
         comma = ",";
     }
     buf_putc(out, '}');
+}
+
+/* Routes whose bodies have no field for the model. What the natural route takes depends on it: no schema can say that.
+ */
+static bool takes_prefix(const struct route *r)
+{
+    return (r->flags & ROUTE_STRICT && !r->natural) || r->handle == page_info;
 }
 
 /* The mask token as a pattern: the word that is one token. */
@@ -145,10 +192,12 @@ static const char *mask_of(const struct model *m)
 }
 
 /* What the model that answers where none is named allows. */
-static void put_body_schema(struct registry *models, const struct endpoint *ep, const struct body *body,
-                            struct buf *out)
+static void put_body_schema(struct registry *models, const char *devices, const struct endpoint *ep,
+                            const struct body *body, struct buf *out)
 {
-    struct schema_facts facts = { .max_dimension = INT32_MAX, .max_id = INT32_MAX, .prompts = "[]", .mask = "." };
+    struct schema_facts facts = {
+        .max_dimension = INT32_MAX, .max_id = INT32_MAX, .prompts = "[]", .mask = ".", .devices = devices
+    };
     struct model *m = ep ? registry_first(models, ep->prefer, ep->kinds) : NULL;
     yyjson_val *root = m ? yyjson_doc_get_root(m->doc) : NULL, *texts = yyjson_obj_get(root, "prompts"), *key, *value;
     struct buf prompts;
@@ -176,7 +225,7 @@ static void put_body_schema(struct registry *models, const struct endpoint *ep, 
     registry_release(models, m);
 }
 
-static void put_schemas(struct registry *models, struct buf *out)
+static void put_schemas(struct registry *models, const char *devices, struct buf *out)
 {
     const char *comma = "";
     for (int i = 0; i < route_count; i++) {
@@ -192,30 +241,43 @@ static void put_schemas(struct registry *models, struct buf *out)
             if (out->p && memmem(out->p, out->len, key, strlen(key)))
                 continue; /* another path's too */
             buf_printf(out, "%s\"%s\":", comma, body->name);
-            put_body_schema(models, ep, body, out);
+            put_body_schema(models, devices, ep, body, out);
             comma = ",";
         }
     }
 }
 
-void openapi_write(struct registry *models, struct buf *out)
+static bool has_model(struct registry *models, const struct endpoint *ep)
+{
+    struct model *m = ep && ep->prefer ? registry_first(models, ep->prefer, ep->prefer) : registry_at(models, 0);
+    registry_release(models, m);
+    return m != NULL;
+}
+
+void openapi_write(struct registry *models, bool keys, const char *devices, struct buf *out)
 {
     struct model *first = registry_at(models, 0);
+    const struct facts f = { models, first, keys };
     const char *comma = "";
-    buf_printf(out,
-               "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"rkformer\",\"version\":\"%s\",\"description\":\"Routes "
-               "without a field for the model also take the prefix /models/NAME.\"},\"paths\":{",
-               rkf_version());
+    buf_printf(
+        out,
+        "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"rkformer\",\"version\":\"%s\",\"description\":\"Every route "
+        "also takes the prefix /models/NAME; it is listed where no field names the model.\"},\"paths\":{",
+        rkf_version());
     for (int i = 0; i < route_count; i++) {
         if (routes[i].flags & ROUTE_HIDDEN || seen_before(i))
             continue;
         buf_puts(out, comma);
-        put_path(out, i, first);
+        put_path(out, i, &f, false);
         comma = ",";
+        if (takes_prefix(&routes[i]) && has_model(models, routes[i].endpoints[0])) {
+            buf_putc(out, ',');
+            put_path(out, i, &f, true);
+        }
     }
     buf_puts(out, "},\"components\":{\"securitySchemes\":{\"key\":{\"type\":\"http\",\"scheme\":\"bearer\"}},"
                   "\"schemas\":{");
-    put_schemas(models, out);
+    put_schemas(models, devices, out);
     buf_puts(out, "}}}");
     registry_release(models, first);
 }

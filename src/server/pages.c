@@ -40,7 +40,11 @@ enum outcome page_health(struct exchange *x)
 
 enum outcome page_openapi(struct exchange *x)
 {
-    openapi_write(x->server->core.models, &x->out);
+    struct buf devices;
+    buf_init(&devices, 4096);
+    devices_put_names(x->server, &devices);
+    openapi_write(x->server->core.models, x->server->keys.n != 0, devices.failed ? "[]" : devices.p, &x->out);
+    buf_free(&devices);
     return exchange_json(x);
 }
 

@@ -39,8 +39,9 @@ const struct route *route_find(const char *method, const char *path, bool *known
 /* The endpoint for a parsed body; model: NULL if none was named (only natural routes look at it). */
 const struct endpoint *route_endpoint(const struct route *r, yyjson_val *root, const struct model *model);
 
-/* The description of all routes, true for the models that are loaded. */
-void openapi_write(struct registry *models, struct buf *out);
+/* The description of all routes, true for the models that are loaded; keys: clients need one; devices: a JSON
+ * list of those that models may ask for. */
+void openapi_write(struct registry *models, bool keys, const char *devices, struct buf *out);
 /* What the natural routes do with a model of this kind. */
 const struct endpoint *route_natural(const struct model *model);
 

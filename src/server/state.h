@@ -34,6 +34,7 @@ struct server {
 };
 
 /* stats.c */
+void devices_put_names(struct server *s, struct buf *out); /* a JSON list: what the runtime has, and auto */
 bool devices_put(struct server *s, struct buf *out, struct api_error *e);
 yyjson_doc *stats_read(struct server *s); /* the library's, its batches and queue put into our metrics; NULL: none */
 void stats_put_metrics(struct server *s, yyjson_doc *stats, struct buf *out);

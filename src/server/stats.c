@@ -34,6 +34,24 @@ bool devices_put(struct server *s, struct buf *out, struct api_error *e)
     return !rc || api_fail(e, FAULT_INTERNAL, "", "%s", err.message);
 }
 
+void devices_put_names(struct server *s, struct buf *out)
+{
+    char *json = NULL;
+    yyjson_doc *doc = NULL;
+    if (!rkf_stats(s->runtime, &json, NULL) && json_parse(json, strlen(json), "statistics", &doc, NULL))
+        doc = NULL;
+    rkf_free(json);
+    yyjson_val *devices = yyjson_obj_get(yyjson_doc_get_root(doc), "devices");
+    buf_puts(out, "[\"auto\"");
+    for (size_t i = 0; i < yyjson_arr_size(devices); i++) {
+        yyjson_val *name = yyjson_obj_get(yyjson_arr_get(devices, i), "device");
+        buf_putc(out, ',');
+        json_put_str(out, yyjson_get_str(name), yyjson_get_len(name));
+    }
+    buf_putc(out, ']');
+    yyjson_doc_free(doc);
+}
+
 /* ---- metrics: one line of the table per number of the document */
 
 struct number {

@@ -181,6 +181,24 @@ models:
         self.assertEqual(self.answer("/embed", {"inputs": ["rain"]}), first[:1])
 
 
+    def test_description(self):
+        """/openapi.json is about this server: who needs a key, which models a path is for, which devices there are."""
+        keys = self.file("keys", "a-key\n")
+        self.serve("-m", EMBED, "-m", TRAINED / "bert-rerank", "--api-key-file", keys)
+        d = self.server.get("/openapi.json").json
+        paths = d["paths"]
+        self.assertEqual(paths["/embed"]["post"]["security"], [{"key": []}])
+        self.assertEqual(paths["/health"]["get"]["security"], [])
+        for path, names in (("/embed", ["bert-embed"]), ("/rerank", ["bert-rerank"]), ("/tokenize", ["bert-embed"])):
+            self.assertEqual(paths["/models/{model}" + path]["post"]["parameters"][0]["schema"]["enum"], names)
+        self.assertEqual(paths["/models/{model}/info"]["get"]["parameters"][0]["schema"]["enum"], ["bert-embed", "bert-rerank"])
+        self.assertNotIn("/models/{model}/embed_sparse", paths)  # no model for it
+        self.assertEqual(d["components"]["schemas"]["LoadRequest"]["properties"]["device"]["anyOf"][0]["enum"], ["auto", "cpu"])
+        ids = [o["operationId"] for p in paths.values() for o in p.values()]
+        self.assertEqual(len(ids), len(set(ids)))
+        self.serve()
+        self.assertEqual(self.server.get("/openapi.json").json["paths"]["/embed"]["post"]["security"], [])
+
     def test_peers_metrics(self):
         """What TEI's names count there: batches that are computed, inputs of embeddings, requests for its backend."""
         self.serve()

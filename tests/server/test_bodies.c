@@ -356,7 +356,7 @@ static void schemas_are_json(void **state)
         yyjson_doc *doc;
         rkf_error err;
         buf_init(&out, 1 << 20);
-        body_write_schema(all_bodies[i], &(struct schema_facts){ 384, 30521, "[\"query\"]", "." }, &out);
+        body_write_schema(all_bodies[i], &(struct schema_facts){ 384, 30521, "[\"query\"]", "[\"cpu\"]", "." }, &out);
         assert_false(out.failed);
         if (json_parse(out.p, out.len, all_bodies[i]->name, &doc, &err))
             fail_msg("%s: %s", all_bodies[i]->name, err.message);
