@@ -389,6 +389,7 @@ _PROTOTYPES: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "rkf_free": (None, (c_void_p,)),
     "rkf_runtime_open": (c_int, (POINTER(RuntimeOptions), POINTER(c_void_p), _ERR)),
     "rkf_runtime_close": (None, (c_void_p,)),
+    "rkf_runtime_trim": (None, (c_void_p,)),
     "rkf_devices": (c_int, (POINTER(RuntimeOptions), POINTER(c_void_p), _ERR)),
     "rkf_stats": (c_int, (c_void_p, POINTER(c_void_p), _ERR)),
     "rkf_inspect": (c_int, (c_char_p, POINTER(c_void_p), _ERR)),

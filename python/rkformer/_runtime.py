@@ -193,6 +193,10 @@ class Runtime:
         document: Dict[str, Any] = _native.take_json("rkf_stats", self.handle())
         return document
 
+    def trim(self) -> None:
+        """Gives the scratch memory of idle cores back to the system; the next calls take what they need again."""
+        _native.lib().rkf_runtime_trim(self.handle())
+
     def close(self) -> None:
         """Closes the models that are still open, waits for what runs. Calling it again does nothing."""
         with self._lock:

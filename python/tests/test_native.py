@@ -301,6 +301,9 @@ def test_tokenize_and_decode(embedder):
 
 def test_documents(embedder):
     assert rkformer.devices()["platform"] and "models" in embedder.runtime.stats()
+    before = embedder.embed("a text")
+    embedder.runtime.trim()
+    assert np.array_equal(embedder.embed("a text"), before)
     assert embedder.describe()["hidden_size"] == 64
     assert rkformer.inspect(str(TRAINED / "bert-embed"))["model_type"] == "bert"
     assert rkformer.library_version() == rkformer.__version__
