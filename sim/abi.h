@@ -76,6 +76,7 @@ enum sim_flag {
     SIM_FLAG_SHARE_WEIGHTS = 0x20,
     SIM_FLAG_INFO_ONLY = 0x100,
     SIM_FLAG_SRAM = 0x800,
+    SIM_FLAGS = 0x93f, /* and the priorities 0 .. 2 */
 };
 
 enum sim_matmul {

@@ -260,6 +260,8 @@ static int execute(struct context *c)
         r = sim_misuse(SIM_BAD_INPUT, "rknn_run: an input is not set, or its memory is gone");
     else
         sim.counters.runs++;
+    sim.counters.unreleased += g->taken;
+    g->taken = false;
     sim_unlock();
     int64_t begin = sim_now_ns();
     if (r == SIM_OK) {
@@ -396,6 +398,7 @@ int rknn_outputs_get(rknn_context ctx, uint32_t n, struct sim_output outputs[], 
         r = SIM_BAD_PARAM;
     for (uint32_t i = 0; r == SIM_OK && i < n; i++)
         r = get_output(g, &outputs[i]);
+    g->taken |= r == SIM_OK;
     context_leave(c);
     return r;
 }
@@ -407,6 +410,7 @@ int rknn_outputs_release(rknn_context ctx, uint32_t n, struct sim_output outputs
         return SIM_BAD_CONTEXT;
     struct graph *g = c->impl;
     int r = outputs == NULL || n != g->model->n_outputs ? SIM_BAD_PARAM : SIM_OK;
+    g->taken &= r != SIM_OK;
     for (uint32_t i = 0; r == SIM_OK && i < n; i++) {
         if (outputs[i].is_prealloc || outputs[i].buf == NULL)
             continue;

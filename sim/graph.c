@@ -71,6 +71,7 @@ void graph_free(void *impl)
     struct graph *g = impl;
     sim_lock();
     sim.counters.outputs_held -= g->held;
+    sim.counters.unreleased += g->taken;
     model_drop(g->model);
     sim_unlock();
     graph_free_parts(g);
@@ -121,6 +122,8 @@ static int init(rknn_context *ctx, const uint8_t *p, size_t size, uint32_t flags
         sim_log('E', "failed to open rknpu module, need to insmod rknpu driver!");
         return SIM_DEVICE_UNAVAILABLE;
     }
+    if (flags & ~(uint32_t)SIM_FLAGS)
+        return sim_misuse(SIM_BAD_PARAM, "rknn_init: flags %#x", flags);
     int r = model_load(p, size, &m);
     if (r)
         return r;

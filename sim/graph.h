@@ -18,6 +18,7 @@ struct graph {
     bool input_set[MODEL_MAX_IO];
     bool fresh; /* results are those of the inputs that were set last */
     struct graph_io io_in[MODEL_MAX_IO], io_out[MODEL_MAX_IO];
+    bool taken;    /* rknn_outputs_get without its rknn_outputs_release */
     uint32_t held; /* locked: buffers given out by rknn_outputs_get */
     /* a run that does not block; locked */
     bool running;

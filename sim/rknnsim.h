@@ -46,6 +46,7 @@ struct rknnsim_counters {
     uint64_t auto_jobs;                 /* jobs under mask 0 on a platform that has core masks */
     uint64_t stale_reads;               /* rknn_outputs_get without a run that succeeded since the inputs were set */
     uint64_t unsynced;                  /* products in native layouts whose memories rknn_mem_sync was not called for */
+    uint64_t unreleased;                /* outputs taken and not released before the next run or the context's end */
     uint64_t would_abort;               /* calls on which the vendor's library ends the process */
     uint64_t threads;                   /* live: threads of runs that were started without waiting */
 };

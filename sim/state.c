@@ -208,19 +208,19 @@ __attribute__((destructor)) static void strict_end(void)
     const char *strict = getenv("RKNNSIM_STRICT");
     uint64_t alive = c->contexts + c->matmul_contexts + c->memories + c->weights + c->outputs_held + c->threads;
     uint64_t broken = c->mem_leaked + c->mem_overruns + c->bad_handles + c->misuse + c->would_abort + c->auto_jobs +
-                      c->stale_reads + c->unsynced + c->concurrent_calls;
+                      c->stale_reads + c->unsynced + c->concurrent_calls + c->unreleased;
     if (strict == NULL || strcmp(strict, "1") != 0 || alive + broken == 0)
         return;
     fprintf(
         stderr,
         "RKNNSIM_STRICT: alive: %llu contexts, %llu of products, %llu memories, %llu weights, %llu outputs; broken: "
         "%llu leaked, %llu overrun, %llu bad handles, %llu misused, %llu would abort, %llu without a core, %llu stale "
-        "reads, %llu unsynced, %llu by two threads at once\n",
+        "reads, %llu unsynced, %llu by two threads at once, %llu not released\n",
         (unsigned long long)c->contexts, (unsigned long long)c->matmul_contexts, (unsigned long long)c->memories,
         (unsigned long long)c->weights, (unsigned long long)c->outputs_held, (unsigned long long)c->mem_leaked,
         (unsigned long long)c->mem_overruns, (unsigned long long)c->bad_handles, (unsigned long long)c->misuse,
         (unsigned long long)c->would_abort, (unsigned long long)c->auto_jobs, (unsigned long long)c->stale_reads,
-        (unsigned long long)c->unsynced, (unsigned long long)c->concurrent_calls);
+        (unsigned long long)c->unsynced, (unsigned long long)c->concurrent_calls, (unsigned long long)c->unreleased);
     fflush(NULL);
     _exit(97);
 }

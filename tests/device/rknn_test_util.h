@@ -65,6 +65,7 @@ static inline void bed_end(struct bed *b)
     assert_int_equal(c.auto_jobs, 0); /* nothing ran where nobody asked for it */
     assert_int_equal(c.stale_reads, 0);
     assert_int_equal(c.unsynced, 0);
+    assert_int_equal(c.unreleased, 0);
 }
 
 static inline void lane_open(struct exec *x, const struct bed *b, uint8_t cores, int threads)

@@ -38,6 +38,7 @@ static inline void nothing_is_left(void)
     assert_int_equal(c.auto_jobs, 0);   /* no job ran without a core mask where there are masks */
     assert_int_equal(c.stale_reads, 0); /* outputs of failed runs are never looked at */
     assert_int_equal(c.unsynced, 0);
+    assert_int_equal(c.unreleased, 0);
 }
 
 static inline int count_threads(void)

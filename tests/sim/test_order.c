@@ -134,9 +134,15 @@ static void stale_outputs_are_noticed(void **state)
     assert_int_equal(p_rknn_run(m.ctx, NULL), -1);
     assert_int_equal(p_rknn_outputs_get(m.ctx, 1, &out, NULL), 0); /* as the vendor's: no error */
     assert_int_equal(sim_counters().stale_reads, 2);
+    assert_int_equal(sim_counters().unreleased, 2); /* of the two before each run; the third is still to come */
     free(buf);
     sim_model_close(&m);
-    sim_end();
+    assert_int_equal(sim_counters().unreleased, 3);
+    rknn_context ctx;
+    char bytes[16] = "";
+    assert_int_equal(p_rknn_init(&ctx, bytes, 16, 0x4000, NULL), -5); /* a flag that there is not */
+    assert_int_equal(sim_counters().misuse, 1);
+    sim_end_after_misuse();
 }
 
 static void handles_end(void **state)
