@@ -136,6 +136,17 @@ static int64_t number(const char *s, int64_t max)
     return v <= max ? v : -1;
 }
 
+/* A parameter of a header like `"api";r=0;t=55` (RateLimit, as the hub writes it); -1: none. */
+static int64_t parameter(const char *value, char name)
+{
+    for (const char *p = value; (p = strchr(p, ';'));) {
+        p += 1 + strspn(p + 1, " ");
+        if (p[0] == name && p[1] == '=')
+            return number(p + 2, INT64_MAX);
+    }
+    return -1;
+}
+
 static size_t on_header(char *line, size_t size, size_t count, void *cookie)
 {
     struct answer *a = cookie;
@@ -156,6 +167,9 @@ static size_t on_header(char *line, size_t size, size_t count, void *cookie)
         r->from = number(value + 6, INT64_MAX);
     } else if (header_is(line, n, "X-Repo-Commit", value, sizeof value)) {
         snprintf(r->commit, sizeof r->commit, "%.40s", value);
+    } else if (header_is(line, n, "RateLimit", value, sizeof value)) {
+        int64_t seconds = parameter(value, 't');
+        r->limit_ends = parameter(value, 'r') == 0 && seconds > 0 ? seconds : 0;
     } else if (header_is(line, n, "X-Error-Code", value, sizeof value)) {
         rkf_quote(r->code, sizeof r->code, value, strlen(value));
     } else if (header_is(line, n, "X-Error-Message", value, sizeof value)) {
@@ -339,7 +353,7 @@ static rkf_status answered(struct http *h, const char *url, struct http_reply *r
     if (r->status == 200 || r->status == 206)
         return RKF_OK;
     curl.easy_getinfo(h->curl, CURLINFO_RETRY_AFTER, &wait);
-    r->retry_after = wait;
+    r->retry_after = wait || r->status != 429 ? wait : r->limit_ends;
     r->again = r->status == 408 || r->status == 429 || r->status >= 500;
     return rkf_fail(err, RKF_IO, "%.200s answers %d%s%s", url, r->status, r->message[0] ? ": " : "", r->message);
 }

@@ -26,6 +26,7 @@ struct http_reply {
     int64_t bytes;       /* X-Linked-Size, else Content-Length of the last answer; -1 unknown */
     int64_t from;        /* first byte of a 206; 0 of a 200 */
     int64_t retry_after; /* seconds; 0: not said */
+    int64_t limit_ends;  /* seconds until a used-up rate limit ends; 0: not said */
     char commit[41];     /* X-Repo-Commit */
     char code[64];       /* X-Error-Code: RepoNotFound, RevisionNotFound, EntryNotFound, GatedRepo */
     char message[200];   /* X-Error-Message */

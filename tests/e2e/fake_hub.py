@@ -48,6 +48,7 @@ class Repo:
             entry = {"type": "file", "path": name, "size": len(content), "oid": git_sha1(content)}
             if name in self.large:
                 entry["lfs"] = {"oid": sha256(content), "size": len(content), "pointerSize": 134}
+                entry["xetHash"] = sha256(b"xet" + content)
             out.append(entry)
         return out
 
@@ -141,10 +142,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         content = repo.files.get(urllib.parse.unquote(quoted))
         if content is None:
             return self.fail(404, "EntryNotFound", "Entry not found")
-        headers = {"X-Repo-Commit": repo.commit, "Accept-Ranges": "bytes"}
+        headers = {"X-Repo-Commit": repo.commit, "Accept-Ranges": "bytes", "RateLimit": '"resolvers";r=2999;t=280',
+                   "RateLimit-Policy": '"fixed window";"resolvers";q=3000;w=300'}
         if urllib.parse.unquote(quoted) in repo.large:
             headers.update({"X-Linked-Etag": f'"{sha256(content)}"', "X-Linked-Size": str(len(content)),
-                            "Location": f"{hub.cdn_url}/blob/{sha256(content)}", "ETag": '"of-the-redirect"'})
+                            "Location": f"{hub.cdn_url}/blob/{sha256(content)}", "ETag": '"of-the-redirect"',
+                            "X-Xet-Hash": sha256(b"xet" + content),
+                            "Link": f'<{hub.url}/api/models/{name}/xet-read-token/{repo.commit}>; rel="xet-auth", '
+                                    f'<https://cas.invalid/v1/reconstructions/{sha256(content)}>; '
+                                    f'rel="xet-reconstruction-info"'})
             return self.answer(302, b"Found", headers)
         headers["ETag"] = f'"{git_sha1(content)}"'
         return self.send_content(content, headers, fault)

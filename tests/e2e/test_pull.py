@@ -475,6 +475,33 @@ class Trouble(Pull):
         self.fails(1, ["limits requests (429)", "in 3600 s", "HF_TOKEN"], "pull", "org/model", "--quiet")
         self.assertEqual(len(hub.requests), 3)
 
+    def test_the_limit_that_the_hub_names(self):
+        """The hub says in RateLimit when its limit ends; on every answer, so that it counts with a 429 only."""
+        hub = self.hub()
+        hub.fault("hub", "/api/", Status(429, {"RateLimit": '"api";r=0;t=55000'}), 99)
+        self.fails(1, ["limits requests (429)", "in 55000 s"], "pull", "org/model", "--quiet")
+        hub.faults.clear()
+        hub.fault("hub", "/api/", Status(429, {"RateLimit": '"api"; r=0; t=1'}))
+        hub.fault("hub", "/resolve/", Status(503, {"RateLimit": '"resolvers";r=0;t=9000'}))
+        answer = self.pull("org/model")
+        self.assertEqual(answer.status, 0, answer.err)
+        self.assertEqual(answer.err.count("trying again in"), 2)
+
+    def test_disabled(self):
+        hub = self.hub()
+        hub.fault("hub", "/api/", Status(403, {"X-Error-Message": "Access to this resource is disabled."}))
+        self.fails(1, ["forbids access", "Access to this resource is disabled"], "pull", "org/model", "--quiet")
+
+    def test_proxy(self):
+        """http_proxy is asked for the hub, no_proxy names whom to ask directly."""
+        hub = self.hub()
+        self.env.update(HF_ENDPOINT="http://hub.invalid", http_proxy=hub.url)
+        self.expect(self.pulled("org/model")["path"], NEEDED)
+        self.assertTrue(all(r[2].startswith("http://hub.invalid/") for r in hub.asked("hub")))
+        self.assertTrue(all(r[2].startswith("/blob/") for r in hub.asked("cdn")))
+        self.env.update(http_proxy="http://localhost:9", HF_HOME=str(self.dir / "other"))
+        self.fails(1, ["proxy"], "pull", "org/model", "--quiet", "--retries", "0")
+
     def test_nobody_there(self):
         self.env["HF_ENDPOINT"] = "http://localhost:9"
         self.fails(1, ["cannot reach the hub http://localhost:9", "HF_ENDPOINT"], "pull", "org/model", "--quiet",
