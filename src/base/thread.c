@@ -35,6 +35,36 @@ int cpu_list_allowed(int *cpus, int max)
     return n;
 }
 
+static int64_t cpu_number(const char *root, int cpu, const char *file)
+{
+    char path[96], text[32];
+    long long v;
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/%s", cpu, file);
+    return root_read(root, path, text, sizeof text) > 0 && sscanf(text, "%lld", &v) == 1 && v > 0 ? v : 0;
+}
+
+void cpu_capacities(const char *root, const int *cpus, int n, uint16_t *out)
+{
+    static const char *const files[] = { "cpu_capacity", "cpufreq/cpuinfo_max_freq" };
+    for (int i = 0; i < n; i++)
+        out[i] = CPU_FASTEST;
+    for (size_t f = 0; f < sizeof files / sizeof *files; f++) {
+        int64_t most = 0, least = INT64_MAX;
+        for (int i = 0; i < n; i++) {
+            int64_t v = cpu_number(root, cpus[i], files[f]);
+            most = v > most ? v : most;
+            least = v < least ? v : least;
+        }
+        if (least <= 0) /* not told, or not of every CPU */
+            continue;
+        for (int i = 0; i < n; i++) {
+            int64_t v = cpu_number(root, cpus[i], files[f]) * CPU_FASTEST / most;
+            out[i] = (uint16_t)(v < 1 ? 1 : v > CPU_FASTEST ? CPU_FASTEST : v);
+        }
+        return;
+    }
+}
+
 /* CPUs that the cgroup's quota pays for, rounded up; INT_MAX-like large if there is no quota. */
 static int cgroup_cpus(const char *root)
 {

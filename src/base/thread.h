@@ -17,6 +17,10 @@ int64_t time_now_ns(void); /* monotonic */
 int cpu_count_usable(const char *root);
 /* Fills cpus[] with the numbers of the CPUs in the affinity mask, ascending; returns how many (at most max). */
 int cpu_list_allowed(int *cpus, int max);
+enum { CPU_FASTEST = 1024 };
+/* How fast each CPU is relative to the fastest of the machine, CPU_FASTEST: as the kernel tells (cpu_capacity, else the
+ * highest clock). All are CPU_FASTEST where it does not. */
+void cpu_capacities(const char *root, const int *cpus, int n, uint16_t *out);
 
 struct team;
 /* cpus: CPU per thread to pin to, or NULL for no pinning. n >= 1; n == 1 makes no thread. */

@@ -91,6 +91,7 @@ struct exec {
     const struct device *device;
     uint8_t cores;        /* lane: bit per core (virtual on the cpu device); 0: not on numbered cores */
     struct team *team;    /* CPU threads of this run; NULL: the caller's only */
+    bool uneven;          /* the team's CPUs are not alike: what they share is cut small */
     struct arena scratch; /* reset by whoever starts a run; valid until its end */
     struct pack_cache
         *packs;           /* while a model loads: its packed weights on disk (device/cpu/pack_cache.h); NULL: none */

@@ -3,7 +3,8 @@
  * A batch in parts: each thread takes whole sequences through the whole model by itself, so that threads never wait for
  * each other between two steps of a layer. Sequences are dealt out by their work, the largest first, each to the part
  * that has the least. Where that leaves a part with too much (few sequences, or one long one) the batch is run by all
- * threads together instead, step by step.
+ * threads together instead, step by step; so it is where the threads' CPUs are not alike, as small pieces even that
+ * out.
  *
  *   batch  | s0   | s1 | s2     | s3 |      part 0: s2 s1    part 1: s0 s3
  *
@@ -46,7 +47,7 @@ static uint32_t seq_tokens(const struct batch *b, uint32_t i)
 uint32_t parts_wanted(const struct encoder *e, const struct exec *x, const struct batch *b)
 {
     uint32_t threads = (uint32_t)team_size(x->team), rounds = 1 + (b->n_tokens - 1) / (threads * MAX_TOKENS);
-    if (!e->body.device->splits || threads < 2 || b->n_tokens < threads * MIN_TOKENS)
+    if (!e->body.device->splits || x->uneven || threads < 2 || b->n_tokens < threads * MIN_TOKENS)
         return 0;
     return b->n_seqs < threads * rounds ? 0 : threads * rounds;
 }

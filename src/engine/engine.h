@@ -63,6 +63,8 @@ struct batch_counts {
     int64_t n[BATCH_STEPS], sum;
 };
 
+enum { MOST_THREADS = 1024 };
+
 struct pool {
     struct rkf_runtime *rt;
     struct device *device;           /* NULL: this pool does not exist */
@@ -74,8 +76,9 @@ struct pool {
     struct place_core core[NPU_MAX_CORES];
     int64_t sick_until_ns[NPU_MAX_CORES];
     struct core_stats stats[NPU_MAX_CORES];
-    int slot[NPU_MAX_CORES], share[NPU_MAX_CORES]; /* CPU threads of a core: cpus[slot] .. cpus[slot + share - 1] */
-    struct lane lane[LANE_SETS];                   /* by set of cores */
+    uint8_t users[MOST_THREADS]; /* by thread slot: the cores that it works for */
+    int share[NPU_MAX_CORES];    /* how many threads a core has */
+    struct lane lane[LANE_SETS]; /* by set of cores */
 };
 
 struct rkf_runtime {
@@ -84,7 +87,8 @@ struct rkf_runtime {
     struct npu_facts facts;
     const struct platform *platform;
     int threads;
-    int *cpus; /* [threads] CPU number per thread slot */
+    int *cpus;          /* [threads] CPU number per thread slot, the fastest first */
+    uint16_t *capacity; /* [threads] how fast it is, of CPU_FASTEST */
     struct pool pool[POOL_KINDS];
     struct lease *lease;
 
@@ -320,6 +324,10 @@ void work_free(struct work *w);
 void *runner_main(void *runner);
 
 /* ---- lanes */
+/* Deals threads out to cores: of CPUs that are alike evenly, neighbours to the same core; else so that cores are alike,
+ * each with fast and slow ones. With fewer threads than cores, cores share them. capacity [threads] falls; users
+ * [threads], share [n_cores] */
+void deal_threads(const uint16_t *capacity, int threads, uint32_t n_cores, uint8_t *users, int *share);
 rkf_status pool_setup(struct pool *p, rkf_runtime *rt, struct device *d, const struct platform *platform,
                       rkf_error *err) MUST_CHECK;
 void pool_teardown(struct pool *p);

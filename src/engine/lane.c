@@ -5,6 +5,43 @@
 #include <stdio.h>
 #include <string.h>
 
+enum {
+    ALIKE_PERCENT = 80
+}; /* the slowest of CPUs that are taken for alike, of the fastest: a Cortex-A55 is far below */
+
+static bool unlike(const uint16_t *capacity, int n)
+{
+    uint32_t most = 0, least = UINT16_MAX;
+    for (int i = 0; i < n; i++) {
+        most = capacity[i] > most ? capacity[i] : most;
+        least = capacity[i] < least ? capacity[i] : least;
+    }
+    return n && least * 100 < most * ALIKE_PERCENT;
+}
+
+void deal_threads(const uint16_t *capacity, int threads, uint32_t n_cores, uint8_t *users, int *share)
+{
+    uint32_t has[NPU_MAX_CORES] = { 0 };
+    memset(users, 0, (size_t)threads);
+    for (uint32_t c = 0; c < n_cores; c++) {
+        int from = (int)((int64_t)threads * c / n_cores), to = (int)((int64_t)threads * (c + 1) / n_cores);
+        for (int s = from; s < to || s == from; s++)
+            users[s] |= (uint8_t)(1u << c);
+        share[c] = to > from ? to - from : 1;
+    }
+    if (threads < (int)n_cores || !unlike(capacity, threads))
+        return;
+    memset(share, 0, n_cores * sizeof *share);
+    for (int s = 0; s < threads; s++) { /* the fastest first, each to the core that has the least */
+        uint32_t least = 0;
+        for (uint32_t c = 1; c < n_cores; c++)
+            least = has[c] < has[least] ? c : least;
+        users[s] = (uint8_t)(1u << least);
+        has[least] += capacity[s];
+        share[least]++;
+    }
+}
+
 rkf_status pool_setup(struct pool *p, rkf_runtime *rt, struct device *d, const struct platform *platform,
                       rkf_error *err)
 {
@@ -13,14 +50,9 @@ rkf_status pool_setup(struct pool *p, rkf_runtime *rt, struct device *d, const s
     p->device = d;
     p->platform = platform;
     p->n_cores = platform->cores;
-    for (uint32_t c = 0; c < p->n_cores; c++) {
+    for (uint32_t c = 0; c < p->n_cores; c++)
         p->core[c].depth = d->exec_depth ? d->exec_depth : 1;
-        /* Threads are dealt out evenly; with fewer threads than cores, cores share them. */
-        int from = (int)((int64_t)rt->threads * c / p->n_cores),
-            to = (int)((int64_t)rt->threads * (c + 1) / p->n_cores);
-        p->slot[c] = from < rt->threads ? from : rt->threads - 1;
-        p->share[c] = to > from ? to - from : 1;
-    }
+    deal_threads(rt->capacity, rt->threads, p->n_cores, p->users, p->share);
     return RKF_OK;
 }
 
@@ -28,12 +60,9 @@ rkf_status pool_setup(struct pool *p, rkf_runtime *rt, struct device *d, const s
 static int lane_slots(const struct pool *p, uint8_t cores, int *slots)
 {
     int n = 0;
-    for (uint32_t c = 0; c < p->n_cores; c++)
-        for (int i = 0; cores >> c & 1 && i < p->share[c]; i++) {
-            int s = p->slot[c] + i;
-            if (n == 0 || slots[n - 1] < s)
-                slots[n++] = s;
-        }
+    for (int s = 0; s < p->rt->threads; s++)
+        if (p->users[s] & cores)
+            slots[n++] = s;
     return n;
 }
 
@@ -50,15 +79,18 @@ static void runner_stop(struct runner *r)
 static rkf_status runner_start(struct lane *l, struct runner *r, rkf_error *err)
 {
     rkf_runtime *rt = l->pool->rt;
-    int slots[1024], cpus[1024];
+    int slots[MOST_THREADS], cpus[MOST_THREADS];
+    uint16_t capacity[MOST_THREADS];
     int n = lane_slots(l->pool, l->cores, slots);
     /* a lane of all threads has nothing to keep apart: the kernel knows better, above all where a caller lends his own
      */
     bool pin = !rt->options.no_pin && !l->pool->whole;
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
         cpus[i] = rt->cpus[slots[i]];
+        capacity[i] = rt->capacity[slots[i]];
+    }
     r->lane = l;
-    r->exec = (struct exec){ .device = l->pool->device, .cores = l->cores };
+    r->exec = (struct exec){ .device = l->pool->device, .cores = l->cores, .uneven = unlike(capacity, n) };
     rkf_status rc = team_create(n, pin ? cpus : NULL, &r->exec.team, err);
     if (rc)
         return rc;

@@ -35,21 +35,49 @@ static rkf_status copy_options(rkf_runtime *rt, const rkf_runtime_options *in, r
 
 /* ---- CPU threads */
 
+struct cpu {
+    int number;
+    uint16_t capacity;
+};
+
+static int by_capacity(const void *a, const void *b)
+{
+    const struct cpu *x = a, *y = b;
+    return x->capacity != y->capacity ? (int)y->capacity - (int)x->capacity : x->number - y->number;
+}
+
+/* The CPUs that the process may use, the fastest first: fewer threads than CPUs leave the slow ones out. Returns how
+ * many. */
+static int list_cpus(const char *root, struct cpu *out)
+{
+    int allowed[MOST_THREADS], n = cpu_list_allowed(allowed, MOST_THREADS);
+    uint16_t capacity[MOST_THREADS];
+    cpu_capacities(root, allowed, n, capacity);
+    for (int i = 0; i < n; i++)
+        out[i] = (struct cpu){ allowed[i], capacity[i] };
+    qsort(out, (size_t)n, sizeof *out, by_capacity);
+    return n;
+}
+
 static rkf_status setup_threads(rkf_runtime *rt, rkf_error *err)
 {
-    enum { MOST = 1024 };
-    int allowed[MOST], n = cpu_list_allowed(allowed, MOST);
-    if (rt->options.threads < 0 || rt->options.threads > MOST)
+    struct cpu cpu[MOST_THREADS];
+    int n = list_cpus(rt->options.root, cpu);
+    if (rt->options.threads < 0 || rt->options.threads > MOST_THREADS)
         return rkf_fail(err, RKF_INVALID, "%d threads are not possible: use 1 to %d, or 0 for every CPU",
-                        rt->options.threads, MOST);
+                        rt->options.threads, MOST_THREADS);
     rt->threads = rt->options.threads ? rt->options.threads : cpu_count_usable(rt->options.root);
-    if (rt->threads > MOST)
-        rt->threads = MOST;
+    if (rt->threads > MOST_THREADS)
+        rt->threads = MOST_THREADS;
     rt->cpus = mem_array((size_t)rt->threads, sizeof *rt->cpus);
-    if (!rt->cpus)
+    rt->capacity = mem_array((size_t)rt->threads, sizeof *rt->capacity);
+    if (!rt->cpus || !rt->capacity)
         return rkf_fail_memory(err, (size_t)rt->threads * sizeof *rt->cpus, "the CPU list");
-    for (int i = 0; i < rt->threads; i++)
-        rt->cpus[i] = allowed[i % n];
+    for (int i = 0; i < rt->threads; i++) { /* more threads than CPUs share them; capacities fall all the same */
+        const struct cpu *c = &cpu[rt->threads <= n ? i : (int)((int64_t)i * n / rt->threads)];
+        rt->cpus[i] = c->number;
+        rt->capacity[i] = c->capacity;
+    }
     return team_create(rt->threads, NULL, &rt->load_exec.team, err);
 }
 
@@ -218,5 +246,6 @@ void rkf_runtime_close(rkf_runtime *rt)
     for (uint32_t i = 0; (p = option_strings(&rt->options, i)); i++)
         mem_free((void *)*p);
     mem_free(rt->cpus);
+    mem_free(rt->capacity);
     mem_free(rt);
 }

@@ -158,6 +158,24 @@ class Runtimes(Case):
                              "librknn_api/aarch64, to /usr/lib) or set RKFORMER_RKNN_LIBRARY to its path")
 
 
+class Uneven(Case):
+    def test_fast_and_slow_cpus_compute_the_same(self):
+        root = self.dir / "root"
+        for cpu in range(os.cpu_count()):
+            folder = root / f"sys/devices/system/cpu/cpu{cpu}"
+            folder.mkdir(parents=True)
+            (folder / "cpu_capacity").write_text("414\n" if cpu % 2 else "1024\n")
+        texts = ["rain", "There is rain and snow today.", " ".join(["wind"] * 60)] * 40
+        for args in (texts[:1], texts[2:3], texts):
+            for more in ((), ("--platform", "rk3588", "--core-mask", "0_1")):
+                with self.subTest(texts=len(args), more=more):
+                    lines = "\n".join(args)
+                    alike = [x["embedding"] for x in self.run_command("embed", "-m", EMBED, "--threads", "4", *more, stdin=lines).lines]
+                    uneven = [x["embedding"] for x in self.run_command("embed", "-m", EMBED, "--threads", "4", "--root", root, *more, stdin=lines).lines]
+                    self.assertEqual(len(uneven), len(args))
+                    self.assertLess(max(abs(a - b) for x, y in zip(alike, uneven) for a, b in zip(x, y)), 1e-6)
+
+
 if __name__ == "__main__":
     os.environ.setdefault("RKFORMER", RKFORMER)
     unittest.main()

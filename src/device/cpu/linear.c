@@ -216,6 +216,8 @@ enum {
     MAX_BLOCK = 1024,
     WIDEN_ROWS = 48, /* from here on widening a panel costs less than multiplying it in 16 bits */
     FEW_ROWS = 32,   /* per thread; fewer: reading the weights is the cost, so cut them, not the rows */
+    UNEVEN_CUTS = 4, /* times as many pieces where a thread's CPU may be three times as fast as another's */
+    FEWEST_ROWS = 8, /* of such a piece */
 };
 
 /* One product over rows and panels. The views begin at the same row; product_at moves them together. */
@@ -400,7 +402,8 @@ struct apply_job {
     const struct product *first, *second; /* second: of a pair, else NULL */
     struct thread_area *areas;            // [threads]
     uint32_t threads, rows, block;
-    uint32_t pieces; /* of at most a block of rows, as many for each thread, all of one height */
+    uint32_t pieces;       /* of at most a block of rows, as many for each thread, all of one height */
+    uint32_t panel_pieces; /* where rows are few: pieces of columns */
 };
 
 /* Share i of n things. */
@@ -434,8 +437,8 @@ static void apply_by_panels(void *arg, uint32_t piece, uint32_t end_piece, int t
 {
     const struct apply_job *j = arg;
     uint32_t begin, end, unused;
-    share(j->first->panels, j->threads, piece, &begin, &unused);
-    share(j->first->panels, j->threads, end_piece - 1, &unused, &end);
+    share(j->first->panels, j->panel_pieces, piece, &begin, &unused);
+    share(j->first->panels, j->panel_pieces, end_piece - 1, &unused, &end);
     for (uint32_t r = 0; r < j->rows; r += j->block) {
         struct product p = product_at(j->first, r);
         run_block(&p, &j->areas[thread], j->rows - r < j->block ? j->rows - r : j->block, begin, end);
@@ -461,7 +464,11 @@ static rkf_status areas_alloc(struct exec *x, struct apply_job *j, rkf_error *er
     size_t wide = whole_lines(larger(p->wide_bytes * (p->epi->gated ? 2 : 1), q->wide_bytes));
     size_t each = a + quant + middle + wide;
     uint32_t round = j->threads * j->block;
+    uint32_t cuts = x->uneven ? UNEVEN_CUTS : 1;
+    j->panel_pieces = j->threads * cuts;
     j->pieces = (j->rows + round - 1) / round * j->threads;
+    if (j->pieces * cuts * FEWEST_ROWS <= j->rows)
+        j->pieces *= cuts;
     struct thread_area *areas = arena_array(&x->scratch, j->threads, sizeof *areas);
     uint8_t *memory = areas ? arena_array(&x->scratch, j->threads, each) : NULL;
     if (!memory)
@@ -497,7 +504,7 @@ static rkf_status cpu_apply(struct exec *x, const struct linear *l, struct view 
     if (rc)
         return rc;
     if (few_rows(&j)) {
-        team_for(x->team, j.threads, 1, apply_by_panels, &j);
+        team_for(x->team, j.panel_pieces, 1, apply_by_panels, &j);
         run_norm(&p, in.rows);
     } else {
         team_for(x->team, j.pieces, 1, apply_by_rows, &j);
@@ -537,9 +544,9 @@ static rkf_status cpu_apply_pair(struct exec *x, const struct linear *first, con
     if (rc)
         goto done;
     if (few_rows(&j)) {
-        team_for(x->team, j.threads, 1, apply_by_panels, &j);
+        team_for(x->team, j.panel_pieces, 1, apply_by_panels, &j);
         j.first = &q;
-        team_for(x->team, j.threads, 1, apply_by_panels, &j);
+        team_for(x->team, j.panel_pieces, 1, apply_by_panels, &j);
         run_norm(&q, in.rows);
     } else {
         team_for(x->team, j.pieces, 1, apply_by_rows, &j);
