@@ -3,6 +3,8 @@
 #ifndef RKF_DEVICE_CPU_KERNELS_SIMD_AVX2_H
 #define RKF_DEVICE_CPU_KERNELS_SIMD_AVX2_H
 
+#include "device/cpu/kernels_simd_words.h"
+
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -153,5 +155,7 @@ static inline void transpose4(const float *const row[8], float *dst, size_t ldd)
     _mm256_storeu_ps(dst + 2 * ldd, _mm256_castpd_ps(_mm256_unpacklo_pd(c, d)));
     _mm256_storeu_ps(dst + 3 * ldd, _mm256_castpd_ps(_mm256_unpackhi_pd(c, d)));
 }
+
+#include "device/cpu/kernels_simd_gelu.h"
 
 #endif

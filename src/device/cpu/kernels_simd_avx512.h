@@ -3,6 +3,8 @@
 #ifndef RKF_DEVICE_CPU_KERNELS_SIMD_AVX512_H
 #define RKF_DEVICE_CPU_KERNELS_SIMD_AVX512_H
 
+#include "device/cpu/kernels_simd_words.h"
+
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -144,6 +146,40 @@ static inline void transpose4(const float *const row[16], float *dst, size_t ldd
     _mm512_storeu_pd(dst + ldd, _mm512_unpackhi_pd(a, b));
     _mm512_storeu_pd(dst + 2 * ldd, _mm512_unpacklo_pd(c, d));
     _mm512_storeu_pd(dst + 3 * ldd, _mm512_unpackhi_pd(c, d));
+}
+
+/* gelu(x) = max(x, 0) - h(|x|), h(u) = u/2 erfc(u / sqrt 2): a polynomial of degree 4 for each of 16 pieces of
+ * [0, 5.45] (minimax, 2e-7 off, as is its end beyond), whose coefficients are picked from registers by the piece's
+ * number: fewer instructions than one polynomial for all. */
+ALWAYS_INLINE vf vf_gelu(vf x)
+{
+    static const float h[5][16] = {
+        { -0x1.7ad158p-24f, 0x1.ff9bf4p-4f, 0x1.59cf2ap-3f, 0x1.4113cap-3f, 0x1.e2d9f2p-4f, 0x1.34d81ap-4f,
+          0x1.5709a6p-5f, 0x1.4e2bb8p-6f, 0x1.1f154ap-7f, 0x1.b46782p-9f, 0x1.260c28p-10f, 0x1.5fbb1cp-12f,
+          0x1.75c65ap-14f, 0x1.611420p-16f, 0x1.289a24p-18f, 0x1.bb4792p-21f },
+        { 0x1.5ccef4p-3f, 0x1.4cbe4ep-4f, 0x1.698266p-7f, -0x1.ed79e4p-6f, -0x1.6619c6p-5f, -0x1.41154cp-5f,
+          -0x1.c162acp-6f, -0x1.05a2dep-6f, -0x1.044ccap-7f, -0x1.c094ecp-9f, -0x1.516568p-10f, -0x1.bd3534p-12f,
+          -0x1.02820ap-13f, -0x1.08ceccp-15f, -0x1.df5b2cp-18f, -0x1.7fd4c8p-20f },
+        { -0x1.7b6f52p-5f, -0x1.51b3e4p-5f, -0x1.cf06f0p-6f, -0x1.af22c0p-7f, -0x1.55a29ep-10f, 0x1.42600cp-8f,
+          0x1.9ad78cp-8f, 0x1.46a44ap-8f, 0x1.92172ap-9f, 0x1.98035ep-10f, 0x1.5ec614p-11f, 0x1.033f76p-12f,
+          0x1.4c5568p-14f, 0x1.739582p-16f, 0x1.6bd12ap-18f, 0x1.38d2a0p-20f },
+        { 0x1.38f84ap-14f, 0x1.ca5f94p-9f, 0x1.571cc0p-8f, 0x1.3b5560p-8f, 0x1.8a8838p-9f, 0x1.17dd90p-10f,
+          -0x1.9d06dap-13f, -0x1.585728p-11f, -0x1.3e90d0p-11f, -0x1.98a2eap-12f, -0x1.9e1996p-13f, -0x1.5b6e4ep-14f,
+          -0x1.edcc74p-16f, -0x1.2d1fe8p-17f, -0x1.3dc374p-19f, -0x1.23c430p-21f },
+        { 0x1.b3ed7cp-11f, 0x1.cb6ea8p-12f, -0x1.5b5e90p-14f, -0x1.c0198ap-12f, -0x1.f2c99ep-12f, -0x1.4e401cp-12f,
+          -0x1.00939ep-13f, 0x1.b49056p-18f, 0x1.b4a568p-15f, 0x1.91a7e8p-15f, 0x1.ea3e88p-16f, 0x1.d133b2p-17f,
+          0x1.6a3af8p-18f, 0x1.daf1a8p-20f, 0x1.0a01aap-21f, 0x1.00ec28p-23f },
+
+    };
+    const __m512 per_unit = _mm512_set1_ps(16 / 5.45f), magic = _mm512_set1_ps(0x1p23f);
+    __m512 u = _mm512_range_ps(x, _mm512_set1_ps(5.44f), 0xa); /* the smaller of the absolute values */
+    /* the piece's number in the lowest bits, rounded down */
+    __m512 number = _mm512_fmadd_round_ps(u, per_unit, magic, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+    __m512 r = _mm512_fmsub_ps(u, per_unit, _mm512_sub_ps(number, magic));
+    __m512i piece = _mm512_castps_si512(number);
+    __m512 p = _mm512_permutexvar_ps(piece, _mm512_loadu_ps(h[4]));
+    UNROLL for (int i = 3; i >= 0; i--) p = _mm512_fmadd_ps(p, r, _mm512_permutexvar_ps(piece, _mm512_loadu_ps(h[i])));
+    return _mm512_sub_ps(_mm512_max_ps(x, _mm512_setzero_ps()), p);
 }
 
 #endif

@@ -3,6 +3,8 @@
 #ifndef RKF_DEVICE_CPU_KERNELS_SIMD_NEON_H
 #define RKF_DEVICE_CPU_KERNELS_SIMD_NEON_H
 
+#include "device/cpu/kernels_simd_words.h"
+
 #include <arm_neon.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -160,5 +162,7 @@ static inline void store_int8_sums(float *c, int32x4_t sum, int32_t x_zero, floa
     int32x4_t exact = vsubq_s32(sum, vmulq_n_s32(vld1q_s32(wsum), x_zero));
     vst1q_f32(c, vmulq_f32(vmulq_n_f32(vld1q_f32(scale), x_scale), vcvtq_f32_s32(exact)));
 }
+
+#include "device/cpu/kernels_simd_gelu.h"
 
 #endif
