@@ -160,6 +160,8 @@ struct rkf_model {
     uint64_t runs_on[NPU_MAX_CORES]; /* works that ran on one, two, three cores */
     struct place_demand demand;      /* items in the system, lately */
     uint8_t parting;                 /* how auto parted its cores last */
+    uint8_t trial;                   /* placement's wish to try that many cores, */
+    int64_t trial_since_ns;          /* waited for since then */
     float usual_tokens;              /* of an item; 0: none came yet */
     bool closing, off_npu;           /* off_npu: runs cpu_body now */
     int64_t n_requests, n_inputs, n_tokens, n_truncated, n_batches, n_failed, n_fallbacks;

@@ -84,8 +84,20 @@ static struct place_cost line_of(predict_fn *us, const struct body *b, uint32_t 
     return c;
 }
 
+/* How many cores the next batch should try; not for ever: one of them may hang. */
+static uint8_t trial_wish(struct rkf_model *m, uint32_t cores, int64_t now)
+{
+    int64_t patience = 100 * 1000 * 1000 + 8 * m->demand.run_ns;
+    uint8_t wish = place_trial(m->runs_on, (uint64_t)m->n_batches + m->in_flight, cores);
+    if (wish != m->trial || now - m->trial_since_ns > 64 * patience) {
+        m->trial = wish;
+        m->trial_since_ns = now;
+    }
+    return now - m->trial_since_ns < patience ? wish : 0;
+}
+
 /* What placement is told of a model whose cores it may join. */
-static void describe_costs(const struct rkf_model *m, const struct pool *p, const struct route *r, int64_t now,
+static void describe_costs(struct rkf_model *m, const struct pool *p, const struct route *r, int64_t now,
                            struct place_model *out)
 {
     uint32_t tokens = (uint32_t)m->usual_tokens;
@@ -99,7 +111,7 @@ static void describe_costs(const struct rkf_model *m, const struct pool *p, cons
     out->most_tokens = (float)m->batch_tokens;
     out->requests = place_demand_get(&m->demand, now);
     out->parting = m->parting;
-    out->trial = place_trial(m->runs_on, (uint64_t)m->n_batches + m->in_flight, count_usable(p, out->cores));
+    out->trial = trial_wish(m, count_usable(p, out->cores), now);
 }
 
 static void list_add(struct waiting_list *l, struct rkf_model *m, const struct pool *p, const struct route *r,
@@ -297,6 +309,8 @@ static struct work *work_start(struct pool *p, struct rkf_model *m, struct candi
     w->n_answered = 0;
     if (o->parting)
         m->parting = o->parting;
+    if ((uint32_t)__builtin_popcount(o->cores) == m->trial)
+        m->trial_since_ns = now;
     for (uint32_t c = 0; c < p->n_cores; c++)
         if (o->cores >> c & 1) {
             if (!p->core[c].runs++)

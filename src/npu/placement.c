@@ -11,8 +11,9 @@ enum {
     UNKNOWN_COST_US = 1000,
     HALF_LIFE_NS = 100 * 1000 * 1000,
     HALF_LIFE_RUNS = 3,
-    HOST_US = 100,     /* from an answer to the same client's next request, at the least */
-    TRIALS = 4,        /* runs on one, two and three cores before what they cost is believed */
+    HOST_US = 100,                /* from an answer to the same client's next request, at the least */
+    LATE_NS = 2000 * 1000 * 1000, /* after its predicted end a core may hang */
+    TRIALS = 4,                   /* runs on one, two and three cores before what they cost is believed */
     TRIAL_EVERY = 256, /* batches: what was slow once, by bad luck or before the clock changed, gets another chance */
 };
 
@@ -49,6 +50,16 @@ static struct state read_state(const struct place_in *in)
     }
     s.idle &= s.open;
     return s;
+}
+
+/* Cores whose work should have ended long ago. */
+static uint8_t late_cores(const struct place_in *in)
+{
+    uint8_t late = 0;
+    for (uint32_t i = 0; i < in->n_cores; i++)
+        if (in->core[i].runs && in->now_ns - in->core[i].free_at_ns > LATE_NS)
+            late |= (uint8_t)(1u << i);
+    return late;
 }
 
 static bool is_fixed(const struct place_model *m)
@@ -292,7 +303,7 @@ static uint8_t choose_auto(const struct place_in *in, uint32_t self, const struc
     const struct place_waiting *w = &in->waiting[self];
     const struct place_model *m = &in->models[w->model];
     uint8_t open = s->open & m->cores & (uint8_t)~kept_free, idle = s->idle & open, lanes[NPU_MAX_CORES];
-    uint8_t usable = s->usable & m->cores;
+    uint8_t usable = s->usable & m->cores & (uint8_t)~late_cores(in);
     uint32_t parts = part(in, m, usable, lanes, &out->parting);
     struct candidate best = { 0 };
     bool trial = parts && m->trial && m->trial <= count(usable);

@@ -12,7 +12,8 @@
  *   3. auto of a native body may join cores. Joining is good for one stream and for large batches, and costs throughput
  *      otherwise, so its lanes are those of the best way to part its cores: 1+1+1, 2+1 or 3, whichever the costs that
  *      were learnt predict the highest throughput for, with as many requests as were in the system lately; another way
- *      must promise distinctly more, for while lanes of both are at work they wait for each other. Where costs
+ *      must promise distinctly more, for while lanes of both are at work they wait for each other. A core whose work
+ *      should have ended two seconds ago (a call that hangs, perhaps) is left out of the parting. Where costs
  *      are not known, or another model competes for the cores, it joins idle cores only, and only where a core stays
  *      free for every other batch that waits or was in the system lately: a joint run cannot be split when the next
  *      request comes;

@@ -274,6 +274,88 @@ static void demand_rises_at_once_and_fades(void **state)
     place_demand_note(&d, 1000 + 200000000, 3);
     assert_true(fabsf(place_demand_get(&d, 1000 + 200000000) - 3) < 0.01f);
     assert_true(fabsf(place_demand_get(&d, 60000000000) - 0) < 0.01f);
+    d = (struct place_demand){ .run_ns = 1000000000 }; /* a slow model: three runs */
+    place_demand_note(&d, 1000, 8);
+    assert_true(fabsf(place_demand_get(&d, 1000 + 3000000000) - 4) < 0.01f);
+}
+
+/* ---- parting and learning */
+
+/* A native model that joins perfectly and is known to; two execs per core. */
+static struct place_model joiner(void)
+{
+    return (struct place_model){ .cores = 7,
+                                 .automatic = true,
+                                 .joint_lanes = true,
+                                 .run = { { 300, 30 }, { 150, 15 }, { 100, 10 } },
+                                 .requests = 1,
+                                 .tokens = 20,
+                                 .most_tokens = 2048 };
+}
+
+static void trials_wait_for_their_cores(void **state)
+{
+    (void)state;
+    struct place_model m = joiner();
+    struct place_waiting w = { .cost_us = { 900, 450, 300 } };
+    struct place_in in = idle_npu(3, &m, 1, &w, 1);
+    struct place_out out;
+    for (int i = 0; i < 3; i++)
+        in.core[i].depth = 2;
+    occupy(&in, 7, 100);
+    in.core[1].runs = 2;
+    m.trial = 1;
+    assert_true(place_next(&in, &out));
+    assert_int_equal(out.cores, 1);
+    m.trial = 2;
+    assert_true(place_next(&in, &out));
+    assert_int_equal(out.cores, 5);
+    m.trial = 3;
+    assert_false(place_next(&in, &out)); /* until core 1 has room */
+    in.core[1].runs = 1;
+    assert_true(place_next(&in, &out));
+    assert_int_equal(out.cores, 7);
+    in.core[1].runs = 2;
+    in.core[1].health = CORE_SICK; /* it will not have room */
+    assert_true(place_next(&in, &out));
+    assert_false(out.cores & 2);
+}
+
+static void trials_take_turns(void **state)
+{
+    (void)state;
+    uint64_t runs[NPU_MAX_CORES] = { 0 }, some[NPU_MAX_CORES] = { 9, 9, 9 };
+    for (uint8_t n = 1; n <= 3; n++)
+        for (int i = 0; i < 4; i++, runs[n - 1]++)
+            assert_int_equal(place_trial(runs, 0, 3), n);
+    assert_int_equal(place_trial(runs, 0, 3), 0);
+    uint32_t seen[4] = { 0 };
+    for (uint64_t batches = 0; batches < 256 * 6; batches++)
+        seen[place_trial(some, batches, 3)]++;
+    assert_int_equal(seen[1], 2);
+    assert_int_equal(seen[2], 2);
+    assert_int_equal(seen[3], 2);
+    assert_int_equal(place_trial(some, 255, 0), 0);
+}
+
+/* It may hang: nothing else may wait for it but what was told to. */
+static void late_cores_are_left_out(void **state)
+{
+    (void)state;
+    struct place_model m = joiner();
+    struct place_waiting w = { .cost_us = { 900, 450, 300 } };
+    struct place_in in = idle_npu(3, &m, 1, &w, 1);
+    struct place_out out;
+    assert_true(place_next(&in, &out));
+    assert_int_equal(out.cores, 7);
+    in.now_ns = 10000000000;
+    occupy(&in, 1, -100);
+    assert_false(place_next(&in, &out)); /* it is expected any moment */
+    occupy(&in, 1, -3000000);
+    assert_true(place_next(&in, &out));
+    assert_int_equal(out.cores, 6);
+    m.automatic = false;
+    assert_false(place_next(&in, &out));
 }
 
 /* ---- admission */
@@ -507,6 +589,9 @@ int main(void)
         cmocka_unit_test(whole_platform_is_one_lane),
         cmocka_unit_test(width_counts_open_lanes),
         cmocka_unit_test(demand_rises_at_once_and_fades),
+        cmocka_unit_test(trials_wait_for_their_cores),
+        cmocka_unit_test(trials_take_turns),
+        cmocka_unit_test(late_cores_are_left_out),
         cmocka_unit_test(models_share_cores_unless_exclusive),
         cmocka_unit_test(exclusive_models_keep_others_off),
         cmocka_unit_test(exclusive_needs_free_cores),
