@@ -53,28 +53,38 @@ static void block_sha1(uint32_t h[8], const uint8_t *p)
     h[4] += e;
 }
 
-static void block_sha256(uint32_t h[8], const uint8_t *p)
+/* One round. Instead of moving the eight words by one place after each, the caller names them one place further. */
+static inline void round_sha256(uint32_t a, uint32_t b, uint32_t c, uint32_t *d, uint32_t e, uint32_t f, uint32_t g,
+                                uint32_t *h, uint32_t kw)
 {
-    uint32_t w[64], v[8];
-    memcpy(v, h, sizeof v);
-    for (int i = 0; i < 64; i++) {
-        if (i < 16) {
-            w[i] = load_be(p + 4 * i);
-            continue;
-        }
+    uint32_t t = *h + (ror(e, 6) ^ ror(e, 11) ^ ror(e, 25)) + ((e & f) ^ (~e & g)) + kw;
+    *d += t;
+    *h = t + (ror(a, 2) ^ ror(a, 13) ^ ror(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+}
+
+static void block_sha256(uint32_t s[8], const uint8_t *p)
+{
+    uint32_t w[64], a = s[0], b = s[1], c = s[2], d = s[3], e = s[4], f = s[5], g = s[6], h = s[7];
+    for (int i = 0; i < 16; i++)
+        w[i] = load_be(p + 4 * i);
+    for (int i = 16; i < 64; i++) {
         uint32_t x = w[i - 15], y = w[i - 2];
         w[i] = w[i - 16] + (ror(x, 7) ^ ror(x, 18) ^ x >> 3) + w[i - 7] + (ror(y, 17) ^ ror(y, 19) ^ y >> 10);
     }
-    for (int i = 0; i < 64; i++) {
-        uint32_t a = v[0], e = v[4];
-        uint32_t t1 = v[7] + (ror(e, 6) ^ ror(e, 11) ^ ror(e, 25)) + ((e & v[5]) ^ (~e & v[6])) + k256[i] + w[i];
-        uint32_t t2 = (ror(a, 2) ^ ror(a, 13) ^ ror(a, 22)) + ((a & v[1]) ^ (a & v[2]) ^ (v[1] & v[2]));
-        memmove(v + 1, v, 7 * sizeof *v);
-        v[4] += t1;
-        v[0] = t1 + t2;
+    for (int i = 0; i < 64; i += 8) {
+        const uint32_t *k = k256 + i, *x = w + i;
+        round_sha256(a, b, c, &d, e, f, g, &h, k[0] + x[0]);
+        round_sha256(h, a, b, &c, d, e, f, &g, k[1] + x[1]);
+        round_sha256(g, h, a, &b, c, d, e, &f, k[2] + x[2]);
+        round_sha256(f, g, h, &a, b, c, d, &e, k[3] + x[3]);
+        round_sha256(e, f, g, &h, a, b, c, &d, k[4] + x[4]);
+        round_sha256(d, e, f, &g, h, a, b, &c, k[5] + x[5]);
+        round_sha256(c, d, e, &f, g, h, a, &b, k[6] + x[6]);
+        round_sha256(b, c, d, &e, f, g, h, &a, k[7] + x[7]);
     }
+    const uint32_t v[8] = { a, b, c, d, e, f, g, h };
     for (int i = 0; i < 8; i++)
-        h[i] += v[i];
+        s[i] += v[i];
 }
 
 void sha1_begin(struct sha *s)

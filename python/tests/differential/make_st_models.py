@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, List
 
 import sentence_transformers
 import torch
 from sentence_transformers import SentenceTransformer, models
+from st_diff import for_five
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 FIVE = sentence_transformers.__version__.startswith("5.")
@@ -40,8 +42,14 @@ def pooled(source: Path, mode: Any, **options: Any) -> List[Any]:
 
 
 def main() -> int:
-    source, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    folder = Path(sys.argv[2])
     torch.manual_seed(7)
+    with tempfile.TemporaryDirectory() as temporary:
+        write(for_five(Path(sys.argv[1]).resolve(), Path(temporary)) if FIVE else Path(sys.argv[1]), folder)
+    return 0
+
+
+def write(source: Path, folder: Path) -> None:
     for mode in ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"):
         save(folder, f"pool-{mode}", pooled(source, mode))
     save(folder, "pool-three", pooled(source, ("cls", "mean") if FIVE else ("cls", "max", "mean")))  # 5's max spoils cls
@@ -76,7 +84,6 @@ def main() -> int:
     AutoTokenizer.from_pretrained(source).save_pretrained(folder / "plain")
     config = json.loads((folder / "plain" / "config.json").read_text())
     assert AutoConfig.from_pretrained(folder / "plain").model_type == config["model_type"]
-    return 0
 
 
 if __name__ == "__main__":
