@@ -190,7 +190,7 @@ const struct body body_choose = {
 
 /* ---- administration */
 
-#define WORD(words) "{\"anyOf\":[{\"enum\":[" words "]},{\"type\":\"null\"}]}"
+#define WORD(words) "{\"enum\":[" words "]}"
 const struct body body_load = {
     .name = "LoadRequest",
     .strict = true,
@@ -203,7 +203,7 @@ const struct body body_load = {
             { "file_name", FIELD_STR, AT(load.file_name) },
             { "core_mask", FIELD_STR, AT(load.core_mask),
               .schema = WORD("\"auto\",\"0\",\"1\",\"2\",\"0_1\",\"0_1_2\",\"all\"") },
-            { "device", FIELD_STR, AT(load.device), .schema = "{\"anyOf\":[{\"enum\":$WHERE},{\"type\":\"null\"}]}" },
+            { "device", FIELD_STR, AT(load.device), .schema = "{\"enum\":$WHERE}" },
             { "dtype", FIELD_STR, AT(load.dtype), .schema = WORD("\"f32\",\"bf16\",\"f16\",\"int8\"") },
             { "exclusive", FIELD_BOOL, AT(load.exclusive), .doc = "keep other models off its cores" },
             { "priority", FIELD_INT, AT(priority), .lo = -1000, .hi = 1000 },
