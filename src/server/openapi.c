@@ -128,9 +128,13 @@ static void put_operation(struct buf *out, const struct route *r, const struct f
 {
     const char *method = !strcmp(r->method, "GET") ? "get" : !strcmp(r->method, "POST") ? "post" : "delete";
     const char *prefix = named ? "model_" : "";
+    const struct endpoint *usual =
+        NULL; /* of those that the path takes, the one without a mark: no other path has it */
+    for (int i = 0; i < ROUTE_ENDPOINTS && r->endpoints[i]; i++)
+        usual = r->endpoints[i];
     buf_printf(out, "\"%s\":{", method);
-    if (r->endpoints[0])
-        put_summary(out, prefix, r->endpoints[0]->name, r->endpoints[0]->summary);
+    if (usual)
+        put_summary(out, prefix, usual->name, usual->summary);
     else
         put_summary(out, prefix, r->name, r->summary);
     put_parameters(out, r, f, named);
