@@ -50,13 +50,22 @@ def _has_model(folder: Path) -> bool:
 
 
 def in_cache(model_id: str, revision: Optional[str], cache: Path, subfolder: str = "") -> Optional[Path]:
-    """The snapshot of a hub id that holds a model, or None."""
+    """The snapshot of a hub id that holds a model, or None. One without files that run here does if its base model is there:
+    so `rkformer pull` leaves a repository of .rknn files on a machine without an NPU."""
+    snapshot = _snapshot(model_id, revision, cache)
+    folder = snapshot / subfolder if subfolder else snapshot
+    if _has_model(folder):
+        return snapshot
+    base = base_model_of(folder) if (folder / "config.json").is_file() else None
+    return snapshot if base and _has_model(_snapshot(base, None, cache)) else None
+
+
+def _snapshot(model_id: str, revision: Optional[str], cache: Path) -> Path:
     repo = cache / ("models--" + model_id.replace("/", "--"))
     name = revision or "main"
     ref = repo / "refs" / name
     commit = ref.read_text().strip() if ref.is_file() else name
-    snapshot = repo / "snapshots" / commit
-    return snapshot if _has_model(snapshot / subfolder if subfolder else snapshot) else None
+    return repo / "snapshots" / commit
 
 
 def _pull(model_id: str, revision: Optional[str], cache: Path, token: Any) -> Union[Path, str]:

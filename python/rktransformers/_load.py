@@ -115,7 +115,8 @@ def load(
         file_name=file_name, core_mask=core_mask, platform=platform, device=device, dtype=dtype, max_length=max_length
     )
     try:
-        model = rkformer.Model(str(folder), name=Path(model_id).name, **arguments)
+        name = Path(model_id).name if os.path.exists(model_id) else model_id  # a hub id is shown with its organisation
+        model = rkformer.Model(str(folder), name=name, **arguments)
     except (_native.NotFoundError, _native.FormatError, _native.UnsupportedError, _native.UnavailableError) as error:
         found = _without_npu(folder, error, options)
         if found is None:

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Model names -> directories: the cache, and what is tried when a model is not in it."""
 
+import logging
+import shutil
 import stat
 import sys
 
 import pytest
 from test_examples import into_cache
 
+import rkformer
 from conftest import TRAINED
-from rktransformers import RKModelForFeatureExtraction, _hub
+from rktransformers import RKModelForFeatureExtraction, RKSentenceTransformer, _hub
 
 
 def fake_command(tmp_path, body):
@@ -81,6 +84,24 @@ def test_what_is_said_when_nothing_helps(tmp_path, monkeypatch):
         "rkformer pull org/name",
     ):
         assert words in str(error.value)
+
+
+@pytest.mark.skipif(bool(rkformer.devices()["npu"]["detected"] not in (None, "cpu")), reason="an NPU is here")
+def test_what_pull_leaves_of_rknn_files_without_an_npu(tmp_path, monkeypatch, caplog):
+    """Configuration and README, and the base model: enough to run, again and again, offline."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    bare = tmp_path / "bare"
+    shutil.copytree(TRAINED / "bert-embed", bare, ignore=shutil.ignore_patterns("*.safetensors", "onnx"))
+    (bare / "README.md").write_text("---\nbase_model: org/base\n---\n")
+    into_cache(tmp_path, "org/rknn", bare)
+    with pytest.raises(OSError, match="rkformer pull org/rknn"):
+        RKSentenceTransformer("org/rknn")
+    into_cache(tmp_path, "org/base", TRAINED / "bert-embed")
+    with caplog.at_level(logging.WARNING), RKSentenceTransformer("org/rknn") as model:
+        assert model.encode("a text").shape == (64,)
+    said = [record.getMessage() for record in caplog.records if "org/base" in record.getMessage()]
+    assert len(said) == 1 and "org/rknn" in said[0]
 
 
 @pytest.mark.parametrize(
