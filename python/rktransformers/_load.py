@@ -144,9 +144,9 @@ def _file_in_use(model: rkformer.Model, folder: Path, file_name: Optional[str]) 
 
 
 def _without_npu(folder: Path, error: Exception, options: Dict[str, Any]) -> Any:
-    """(name, directory) of the base model, if it is lack of weights that stopped us; raises an error that says what to
-    pull if the base model is known but cannot be had."""
-    if any(folder.glob("*.safetensors")) or "weights" not in str(error):
+    """(name, directory) of the base model, if it is lack of weights that stopped us: the library looks for it in the default
+    cache only, and fetches nothing. Raises an error that says what to pull if the base model cannot be had."""
+    if any(folder.glob("*.safetensors")) or not any(words in str(error) for words in ("weights", "compiled for an NPU")):
         return None
     base = _hub.base_model_of(folder)
     if base is None:

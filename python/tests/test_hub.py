@@ -102,6 +102,12 @@ def test_what_pull_leaves_of_rknn_files_without_an_npu(tmp_path, monkeypatch, ca
         assert model.encode("a text").shape == (64,)
     said = [record.getMessage() for record in caplog.records if "org/base" in record.getMessage()]
     assert len(said) == 1 and "org/rknn" in said[0]
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "another"))  # and with a cache that the caller names
+    caplog.clear()
+    with caplog.at_level(logging.WARNING), RKSentenceTransformer("org/rknn", cache_folder=str(tmp_path)) as model:
+        assert model.encode("a text").shape == (64,)
+    said = [record.getMessage() for record in caplog.records if "org/base" in record.getMessage()]
+    assert len(said) == 1 and "org/rknn" in said[0]
 
 
 @pytest.mark.parametrize(
