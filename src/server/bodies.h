@@ -11,7 +11,7 @@ extern const struct body body_openai_embeddings, body_vllm_score;
 extern const struct body body_jina_rerank, body_cohere_rerank, body_cohere_embed_v1, body_cohere_embed;
 extern const struct body body_ollama_embed, body_ollama_embeddings;
 extern const struct body body_ner, body_qa, body_fill_mask, body_classify, body_zero_shot, body_choose;
-extern const struct body body_load, body_unload;
+extern const struct body body_load, body_unload, body_show;
 
 /* Each of them, for what must hold for all; the order is the fuzzer's corpus's: new ones at the end. */
 enum { N_BODIES = 24 };

@@ -216,3 +216,9 @@ const struct body body_unload = {
     .strict = true,
     .fields = (const struct field[]){ { "model", FIELD_STR, AT(model), .required = true }, END },
 };
+
+/* Ollama's question for what a model is. */
+const struct body body_show = {
+    .name = "ShowRequest",
+    .fields = (const struct field[]){ { "model", FIELD_STR, AT(model), .required = true }, END },
+};

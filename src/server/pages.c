@@ -175,25 +175,51 @@ enum outcome page_model(struct exchange *x)
 
 /* ---- Ollama's lists */
 
-static void put_ollama_entry(struct buf *out, const struct model *m)
+static void put_ollama_time(struct buf *out, int64_t seconds)
 {
     char when[32];
     struct tm tm;
-    time_t created = (time_t)m->created;
-    yyjson_val *type = fact(m, "model_type"), *dtype = fact(m, "dtype");
-    gmtime_r(&created, &tm);
+    time_t t = (time_t)seconds;
+    gmtime_r(&t, &tm);
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    buf_puts(out, when);
+}
+
+static void put_ollama_details(struct buf *out, const struct model *m)
+{
+    yyjson_val *type = fact(m, "model_type"), *dtype = fact(m, "dtype");
+    buf_puts(out, "\"details\":{\"parent_model\":\"\",\"format\":\"safetensors\",\"family\":");
+    json_put_str(out, yyjson_get_str(type), yyjson_get_len(type));
+    buf_puts(out, ",\"families\":[");
+    json_put_str(out, yyjson_get_str(type), yyjson_get_len(type));
+    buf_puts(out, "],\"quantization_level\":");
+    json_put_str(out, yyjson_get_str(dtype), yyjson_get_len(dtype));
+    buf_putc(out, '}');
+}
+
+static void put_ollama_entry(struct buf *out, const struct model *m)
+{
     buf_puts(out, "{\"name\":");
     json_put_str(out, m->name, strlen(m->name));
     buf_puts(out, ",\"model\":");
     json_put_str(out, m->name, strlen(m->name));
-    buf_printf(out, ",\"modified_at\":\"%s\",\"size\":%lld,\"digest\":\"\",\"details\":{\"format\":\"safetensors\",",
-               when, (long long)yyjson_get_sint(fact(m, "weight_bytes")));
-    buf_puts(out, "\"family\":");
-    json_put_str(out, yyjson_get_str(type), yyjson_get_len(type));
-    buf_puts(out, ",\"quantization_level\":");
-    json_put_str(out, yyjson_get_str(dtype), yyjson_get_len(dtype));
-    buf_puts(out, "}}");
+    buf_puts(out, ",\"modified_at\":\"");
+    put_ollama_time(out, m->created);
+    buf_printf(out, "\",\"size\":%lld,\"digest\":\"\",", (long long)yyjson_get_sint(fact(m, "weight_bytes")));
+    put_ollama_details(out, m);
+    buf_putc(out, '}');
+}
+
+/* What is loaded stays: it expires in a hundred years, as the peer says it. */
+static void put_ollama_process(struct buf *out, const struct model *m)
+{
+    put_ollama_entry(out, m);
+    if (out->failed)
+        return;
+    out->len--; /* the brace */
+    buf_puts(out, ",\"expires_at\":\"");
+    put_ollama_time(out, m->created + INT64_C(3155760000));
+    buf_puts(out, "\",\"size_vram\":0}");
 }
 
 enum outcome page_ollama_tags(struct exchange *x)
@@ -202,6 +228,30 @@ enum outcome page_ollama_tags(struct exchange *x)
     put_models(x, put_ollama_entry);
     buf_puts(&x->out, "]}");
     return exchange_json(x);
+}
+
+enum outcome page_ollama_ps(struct exchange *x)
+{
+    buf_puts(&x->out, "{\"models\":[");
+    put_models(x, put_ollama_process);
+    buf_puts(&x->out, "]}");
+    return exchange_json(x);
+}
+
+static void put_ollama_facts(struct buf *out, const struct model *m)
+{
+    yyjson_val *type = fact(m, "model_type");
+    const char *family = yyjson_get_str(type);
+    buf_puts(out, "{\"license\":\"\",\"modelfile\":\"\",\"parameters\":\"\",\"template\":\"\",");
+    put_ollama_details(out, m);
+    buf_puts(out, ",\"model_info\":{\"general.architecture\":");
+    json_put_str(out, family, yyjson_get_len(type));
+    buf_printf(out,
+               ",\"%s.context_length\":%lld,\"%s.embedding_length\":%lld},\"capabilities\":[%s],\"modified_at\":\"",
+               family, (long long)m->max_length, family, (long long)m->dimension,
+               m->kind == KIND_EMBED ? "\"embedding\"" : "");
+    put_ollama_time(out, m->created);
+    buf_puts(out, "\"}");
 }
 
 enum outcome page_ollama_version(struct exchange *x)
@@ -300,6 +350,32 @@ static bool read_admin(struct exchange *x, const struct body *body, struct api_r
         return true;
     exchange_fail(x, &e);
     return false;
+}
+
+static void run_show(struct errand *job)
+{
+    struct exchange *x = exchange_of(job);
+    struct registry *models = x->server->core.models;
+    struct api_request r;
+    if (read_admin(x, &body_show, &r)) {
+        char quoted[80];
+        struct model *m = registry_find(models, r.model);
+        if (m) {
+            put_ollama_facts(&x->out, m);
+            exchange_json(x);
+        } else {
+            exchange_refuse(x, FAULT_NO_MODEL, "model '%s' not found",
+                            rkf_quote(quoted, sizeof quoted, r.model.ptr, r.model.len));
+        }
+        registry_release(models, m);
+    }
+    api_request_free(&r);
+    x->wake(x);
+}
+
+enum outcome page_ollama_show(struct exchange *x)
+{
+    return on_worker(x, run_show);
 }
 
 static void answer_admin(struct exchange *x, rkf_status rc, const rkf_error *err, const char *done, rkf_str name)

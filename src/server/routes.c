@@ -22,6 +22,7 @@ const struct route routes[] = {
     POST("/score", DIALECT_OPENAI, 0, &ep_score),
     { "GET", "/v1/models", 0, DIALECT_OPENAI, .handle = page_models, .name = "models", .answer = OBJECT,
       .summary = "The loaded models" },
+    { "GET", "/models", ROUTE_HIDDEN, DIALECT_OPENAI, .handle = page_models, .name = "models_too", .answer = OBJECT },
     { "GET", "/v1/models/*", 0, DIALECT_OPENAI, .handle = page_model, .name = "model", .answer = OBJECT,
       .summary = "One loaded model" },
     { "DELETE", "/v1/models/*", ROUTE_ADMIN, DIALECT_OPENAI, .handle = admin_delete, .name = "delete_model",
@@ -56,6 +57,10 @@ const struct route routes[] = {
     POST("/api/embeddings", DIALECT_OLLAMA, 0, &ep_ollama_embeddings),
     { "GET", "/api/tags", 0, DIALECT_OLLAMA, .handle = page_ollama_tags, .name = "ollama_tags", .answer = OBJECT,
       .summary = "The loaded models as Ollama lists them" },
+    { "GET", "/api/ps", 0, DIALECT_OLLAMA, .handle = page_ollama_ps, .name = "ollama_ps", .answer = OBJECT,
+      .summary = "The loaded models as Ollama lists those that run" },
+    { "POST", "/api/show", 0, DIALECT_OLLAMA, .handle = page_ollama_show, .body = &body_show, .name = "ollama_show",
+      .answer = OBJECT, .summary = "What a model is, as Ollama shows it" },
     { "GET", "/api/version", ROUTE_PUBLIC, DIALECT_OLLAMA, .handle = page_ollama_version, .name = "ollama_version",
       .answer = OBJECT, .summary = "The version" },
     /* ours */

@@ -181,6 +181,20 @@ models:
         self.assertEqual(self.answer("/embed", {"inputs": ["rain"]}), first[:1])
 
 
+    def test_ollama_questions(self):
+        """What Ollama's clients ask before they send texts."""
+        self.serve()
+        show = self.answer("/api/show", {"model": "bert-embed:latest"})
+        self.assertEqual(show["capabilities"], ["embedding"])
+        self.assertEqual(show["model_info"], {"general.architecture": "bert", "bert.context_length": 64, "bert.embedding_length": 64})
+        self.assertEqual((show["details"]["format"], show["details"]["families"]), ("safetensors", ["bert"]))
+        self.assertEqual(self.post("/api/show", {"model": "nope"}, status=404).json, {"error": "model 'nope' not found"})
+        self.post("/api/show", {}, status=400)
+        (listed,), (running,) = (self.server.get(path).json["models"] for path in ("/api/tags", "/api/ps"))
+        self.assertEqual({k: running[k] for k in listed}, listed)
+        self.assertEqual(set(running) - set(listed), {"expires_at", "size_vram"})
+        self.assertEqual(self.server.get("/models").json, self.server.get("/v1/models").json)
+
     def test_description(self):
         """/openapi.json is about this server: who needs a key, which models a path is for, which devices there are."""
         keys = self.file("keys", "a-key\n")
