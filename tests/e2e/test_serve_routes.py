@@ -305,6 +305,7 @@ class Errors(ServeCase):
             self.assertEqual((reply.status, reply.body), (200, b""))
         page = self.server.get("/", headers={"Accept": "text/html,*/*"})
         self.assertIn(b"<html", page.body)
+        self.assertEqual(page.headers["content-security-policy"], "default-src 'self' 'unsafe-inline' data:; frame-ancestors 'none'")
         self.assertNotIn(b"http://", page.body.replace(b"http://www.w3.org", b""))
         self.assertNotIn(b"https://", page.body)
 
