@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Which files of src/device/cpu belong to this processor family, and the flags of each. A file that needs an instruction
 # set is compiled for it and entered at run time only where the processor has it (kernels.h).
-set(RKF_KERNELS_X86 cpu_x86 kernels_avx2 kernels_avxvnni kernels_avx512 kernels_avx512bf16 kernels_avx512vnni)
+set(RKF_KERNELS_X86 cpu_x86 kernels_avx2 kernels_avxvnni kernels_avx512 kernels_avx512bf16 kernels_avx512fp16 kernels_avx512vnni)
 set(RKF_KERNELS_ARM cpu_arm kernels_neon kernels_neon_dotprod kernels_neon_fp16 kernels_neon_bf16 kernels_neon_i8mm)
 set(RKF_KERNELS_NONE cpu_other)
 
@@ -9,6 +9,7 @@ set(rkf_flags_kernels_avx2 -mavx2 -mfma -mf16c)
 set(rkf_flags_kernels_avxvnni -mavx2 -mfma -mf16c -mavxvnni)
 set(rkf_flags_kernels_avx512 -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512)
 set(rkf_flags_kernels_avx512bf16 ${rkf_flags_kernels_avx512} -mavx512bf16)
+set(rkf_flags_kernels_avx512fp16 ${rkf_flags_kernels_avx512} -mavx512fp16)
 set(rkf_flags_kernels_avx512vnni ${rkf_flags_kernels_avx512} -mavx512vnni)
 set(rkf_flags_kernels_neon_dotprod -march=armv8.2-a+dotprod)
 set(rkf_flags_kernels_neon_fp16 -march=armv8.2-a+fp16)

@@ -49,6 +49,7 @@ void kernels_init_family(struct kernels *k, uint32_t flags)
 {
     kernels_init_neon(k, flags);
     kernels_init_neon_dotprod(k, flags);
+    kernels_init_neon_fp16(k, flags);
     kernels_init_neon_bf16(k, flags);
     kernels_init_neon_i8mm(k, flags);
 }

@@ -10,6 +10,7 @@ enum {
     AVX512_LEVEL = CPU_AVX2 | CPU_AVX512,
     AVX512VNNI_LEVEL = AVX512_LEVEL | CPU_AVX512VNNI,
     AVX512BF16_LEVEL = AVX512VNNI_LEVEL | CPU_AVX512BF16,
+    AVX512FP16_LEVEL = AVX512VNNI_LEVEL | CPU_AVX512FP16,
 };
 
 const struct cpu_level cpu_levels[] = {
@@ -19,6 +20,7 @@ const struct cpu_level cpu_levels[] = {
     { "avx512", AVX512_LEVEL, AVX512_LEVEL },
     { "avx512vnni", AVX512VNNI_LEVEL, AVX512VNNI_LEVEL },
     { "avx512bf16", AVX512BF16_LEVEL, AVX512BF16_LEVEL },
+    { "avx512fp16", AVX512FP16_LEVEL, AVX512FP16_LEVEL },
 };
 const int cpu_n_levels = sizeof cpu_levels / sizeof *cpu_levels;
 
@@ -46,7 +48,8 @@ uint32_t cpu_flags_detected(void)
     bool zmm = all((uint32_t)read_xcr0(), XCR0_AVX512);
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d))
         return 0;
-    const uint32_t avx2 = 1u << 5, f = 1u << 16, dq = 1u << 17, bw = 1u << 30, vl = 1u << 31, vnni = 1u << 11;
+    const uint32_t fp16 = 1u << 23, avx2 = 1u << 5, f = 1u << 16, dq = 1u << 17, bw = 1u << 30, vl = 1u << 31,
+                   vnni = 1u << 11;
     if (!all(b, avx2))
         return 0;
     flags |= CPU_AVX2;
@@ -54,6 +57,8 @@ uint32_t cpu_flags_detected(void)
         flags |= CPU_AVX512;
         if (all(c, vnni))
             flags |= CPU_AVX512VNNI;
+        if (all(d, fp16))
+            flags |= CPU_AVX512FP16;
     }
     if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) {
         const uint32_t avx_vnni = 1u << 4, avx512_bf16 = 1u << 5;
@@ -83,4 +88,5 @@ void kernels_init_family(struct kernels *k, uint32_t flags)
     kernels_init_avx512(k, flags);
     kernels_init_avx512vnni(k, flags);
     kernels_init_avx512bf16(k, flags);
+    kernels_init_avx512fp16(k, flags);
 }

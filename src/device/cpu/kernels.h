@@ -33,6 +33,7 @@ enum cpu_flag {
     CPU_AVX512 = 1 << 2, /* F, BW, VL, DQ */
     CPU_AVX512VNNI = 1 << 3,
     CPU_AVX512BF16 = 1 << 4,
+    CPU_AVX512FP16 = 1 << 5,
     CPU_NEON = 1 << 8,
     CPU_DOTPROD = 1 << 9,
     CPU_FP16 = 1 << 10, /* arithmetic */
@@ -46,7 +47,7 @@ enum {
     KERNEL_MAX_LANES = 16
 }; /* bounds of any table, for tiles on the stack */
 
-struct row_quant { /* of one row of x */
+struct row_quant { /* of one row of x; f16 uses the scale only */
     float scale;
     int32_t zero;
 };
@@ -164,6 +165,7 @@ void kernels_init_avx2(struct kernels *k, uint32_t flags);
 void kernels_init_avxvnni(struct kernels *k, uint32_t flags);
 void kernels_init_avx512(struct kernels *k, uint32_t flags);
 void kernels_init_avx512bf16(struct kernels *k, uint32_t flags);
+void kernels_init_avx512fp16(struct kernels *k, uint32_t flags);
 void kernels_init_avx512vnni(struct kernels *k, uint32_t flags);
 void kernels_init_neon(struct kernels *k, uint32_t flags);
 void kernels_init_neon_dotprod(struct kernels *k, uint32_t flags);

@@ -68,7 +68,7 @@ static void pack_b_bf16(const float *w, size_t stride, uint32_t cols, uint32_t k
                         int32_t *wsum)
 {
     (void)scale, (void)wsum;
-    pack_b_bf16_kr(KR_BF16, w, stride, cols, k, panel);
+    pack_b_16_kr(KR_BF16, false, w, stride, cols, k, panel);
 }
 
 void kernels_init_neon_bf16(struct kernels *k, uint32_t flags)

@@ -319,8 +319,9 @@ ALWAYS_INLINE void pack_words(const uint32_t each, const float *words, size_t st
             memcpy(b, words + c * stride + i, each * sizeof *b);
 }
 
-/* bf16, kr depths of a column together (2 or 4) */
-ALWAYS_INLINE void pack_b_bf16_kr(const uint32_t kr, const float *w, size_t stride, uint32_t cols, uint32_t k, float *b)
+/* bf16 or f16, kr depths of a column together (2 or 4) */
+ALWAYS_INLINE void pack_b_16_kr(const uint32_t kr, const bool f16, const float *w, size_t stride, uint32_t cols,
+                                uint32_t k, float *b)
 {
     _Alignas(64) float words[NR][PACK_STEP / 2]; /* a word holds a pair of one column */
     memset(words, 0, sizeof words);
@@ -329,8 +330,14 @@ ALWAYS_INLINE void pack_b_bf16_kr(const uint32_t kr, const float *w, size_t stri
         for (uint32_t c = 0; n < PACK_STEP && c < cols; c++)
             memset(words[c], 0, sizeof words[c]);
         for (uint32_t c = 0; c < cols; c++)
-            for (uint32_t j = 0; j < n; j += LANES)
-                vf_store_bf16((uint16_t *)(void *)words[c] + j, load_upto(w + c * stride + i + j, n - j));
+            for (uint32_t j = 0; j < n; j += LANES) {
+                uint16_t *to = (uint16_t *)(void *)words[c] + j;
+                vf v = load_upto(w + c * stride + i + j, n - j);
+                if (f16)
+                    vf_store_f16(to, v);
+                else
+                    vf_store_bf16(to, v);
+            }
         pack_words(kr / 2, words[0], PACK_STEP / 2, count, b + (size_t)i / 2 * NR);
     }
 }
@@ -339,7 +346,7 @@ static inline void simd_pack_b_bf16(const float *w, size_t stride, uint32_t cols
                                     int32_t *wsum)
 {
     (void)scale, (void)wsum;
-    pack_b_bf16_kr(2, w, stride, cols, k, panel);
+    pack_b_16_kr(2, false, w, stride, cols, k, panel);
 }
 
 /* int8, `each` depths of a column together (4, 8 or 16), k padded to a multiple of kr */

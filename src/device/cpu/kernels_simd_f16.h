@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tiles multiplied in f16, once for all instruction sets; a kernels_<isa>.c includes kernels_simd.h, writes the words
+ * below and then includes this file:
+ *
+ *   enum HALF_ROWS, HALF_VECS, HALF_COLS (columns of a vector), HALF_KR (depths of a column that lie together)
+ *   vh                            HALF_COLS x HALF_KR numbers in f16
+ *   vh_load(p), vh_fma(a, b, c)   a b + c
+ *   vh_repeat(p)                  HALF_KR numbers of x, for every column
+ *   vh_add_to(c, v, scale, set)   HALF_COLS of c (+)= scale * v, in f32
+ *
+ * Sums are kept in f16 over HALF_CHUNK depths only and then added in f32: the error of an output is that of few
+ * additions, about 2^-11 of its own size. Rows of x are scaled by a power of two to at most 1 before they are rounded
+ * to f16, so that neither numbers beyond f16's range nor their sums become infinite: HALF_CHUNK times the largest
+ * weight stays below 65504 for weights up to 1023. x is rounded to 2^-11 of each number and 2^-24 of its row's largest.
+ */
+#ifndef RKF_DEVICE_CPU_KERNELS_SIMD_F16_H
+#define RKF_DEVICE_CPU_KERNELS_SIMD_F16_H
+
+enum { HALF_CHUNK = 64, HALF_NR = HALF_VECS * HALF_COLS };
+
+ALWAYS_INLINE void half_rows(const int R, const struct tile *t)
+{
+    const uint16_t *a = t->a, *b = t->b;
+    uintptr_t ahead = t->ahead;
+    if (R > HALF_ROWS)
+        return;
+    for (uint32_t begin = 0; begin < t->k; begin += HALF_CHUNK) {
+        uint32_t end = t->k - begin < HALF_CHUNK ? t->k : begin + HALF_CHUNK;
+        vh sum[16][HALF_VECS], bv[HALF_VECS];
+        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < HALF_VECS; v++) sum[r][v] = vh_zero();
+        for (uint32_t i = begin; i < end; i += HALF_KR, b += HALF_KR * HALF_NR) {
+            UNROLL for (int v = 0; v < HALF_VECS; v++) bv[v] = vh_load(b + v * HALF_COLS * HALF_KR);
+            __builtin_prefetch((const void *)ahead, 0, 2);
+            ahead += t->ahead_step;
+            UNROLL for (int r = 0; r < R; r++)
+            {
+                vh x = vh_repeat(a + (size_t)r * t->lda + i);
+                UNROLL for (int v = 0; v < HALF_VECS; v++) sum[r][v] = vh_fma(x, bv[v], sum[r][v]);
+            }
+        }
+        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < HALF_VECS; v++)
+            vh_add_to(t->c + r * HALF_NR + v * HALF_COLS, sum[r][v], t->rq[r].scale, begin == 0);
+    }
+}
+
+static void half_tile(const struct tile *t)
+{
+#define DO(R) half_rows(R, t)
+    EACH_ROWS(t->rows, DO)
+#undef DO
+}
+
+static void half_pack_a(const float *x, size_t stride, uint32_t rows, uint32_t k, void *a, size_t lda,
+                        struct row_quant *rq)
+{
+    for (uint32_t r = 0; r < rows; r++) {
+        const float *row = x + r * stride;
+        uint16_t *out = (uint16_t *)a + r * lda, tail[LANES];
+        vf most = vf_set(0);
+        uint32_t i;
+        for (i = 0; i < k; i += LANES)
+            most = vf_max(most, vf_abs(load_upto(row + i, k - i)));
+        int e = 0;
+        float max = vf_hmax(most);
+        if (quant_usable(max))
+            frexpf(max, &e);
+        vf by = vf_set(ldexpf(1, -e));
+        rq[r] = (struct row_quant){ ldexpf(1, e), 0 };
+        for (i = 0; i + LANES <= k; i += LANES)
+            vf_store_f16(out + i, vf_mul(vf_load(row + i), by));
+        if (i < k) {
+            vf_store_f16(tail, vf_mul(vf_load_n(row + i, k - i), by));
+            memcpy(out + i, tail, (k - i + HALF_KR - 1) / HALF_KR * HALF_KR * sizeof *out); /* the padding is 0 */
+        }
+    }
+}
+
+#endif
