@@ -576,9 +576,12 @@ static rkf_status start_daemon(struct http *h, int i, unsigned threads, unsigned
 {
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_TURBO |
                      (h->cert ? MHD_USE_TLS : 0);
-    struct MHD_OptionItem more[4] = { { MHD_OPTION_END, 0, NULL } };
+    struct MHD_OptionItem more[5] = { { MHD_OPTION_END, 0, NULL } };
     int n = 0;
     if (h->cert) {
+        /* GnuTLS' usual choice still has TLS 1.0 and 1.1, which RFC 8996 forbids */
+        more[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_PRIORITIES, 0,
+                                             (void *)(uintptr_t) "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2" };
         more[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_CERT, 0, h->cert };
         more[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_KEY, 0, h->key };
     }

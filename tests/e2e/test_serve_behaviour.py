@@ -350,6 +350,25 @@ class Sockets(OwnServer):
         self.assertEqual(len(big.json), 2000)
         with self.assertRaises(Exception):
             self.server.get("/health")
+        for version in (ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = ssl._create_unverified_context()
+            context.set_ciphers("ALL:@SECLEVEL=0")  # this side would take the old one
+            context.minimum_version = context.maximum_version = version
+            s = socket.create_connection(("127.0.0.1", self.server.port), timeout=20)
+            self.addCleanup(s.close)
+            if version < ssl.TLSVersion.TLSv1_2:
+                with self.assertRaises(OSError):
+                    context.wrap_socket(s)
+            else:
+                context.wrap_socket(s).close()
+        for junk in (os.urandom(300), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01"):
+            s = socket.create_connection(("127.0.0.1", self.server.port))
+            s.sendall(junk)
+            s.close()
+        silent = [socket.create_connection(("127.0.0.1", self.server.port)) for _ in range(300)]
+        self.assertEqual(self.server.request("POST", "/embed", {"inputs": "a"}, connection=c).status, 200)
+        for s in silent:
+            s.close()
 
     def test_cors(self):
         self.serve()
