@@ -241,6 +241,37 @@ static void test_pair(void **state)
     each_level(pair_case);
 }
 
+/* Sums of f16 in f16 would be infinite: 64 times 30000. */
+static void large_weights_case(struct device *d)
+{
+    struct exec x;
+    exec_open(&x, d, 1);
+    enum { IN = 130, OUT = 40, ROWS = 70 };
+    uint16_t *w = malloc((size_t)IN * OUT * sizeof *w);
+    float *in = random_floats((size_t)ROWS * IN, 1, 1), *y = random_floats((size_t)ROWS * OUT, 0, 0);
+    for (int i = 0; i < IN * OUT; i++)
+        w[i] = f32_to_f16(30000);
+    struct linear_part part = { .weight = view_make(w, DTYPE_F16, OUT, IN) };
+    struct linear *packed = NULL;
+    struct epilogue e = { .act = ACT_NONE };
+    rkf_error err;
+    assert_int_equal(d->linear->prepare(&x, &part, 1, DTYPE_F16, &packed, &err), RKF_OK);
+    assert_int_equal(
+        d->linear->apply(&x, packed, view_make(in, DTYPE_F32, ROWS, IN), &e, view_make(y, DTYPE_F32, ROWS, OUT), &err),
+        RKF_OK);
+    for (int i = 0; i < ROWS * OUT; i++)
+        assert_true(fabsf(y[i] / (30000.0f * IN) - 1) < 1e-3f);
+    d->linear->release(packed);
+    free(w), free(in), free(y);
+    exec_close(&x);
+}
+
+static void test_large_weights(void **state)
+{
+    (void)state;
+    each_level(large_weights_case);
+}
+
 /* The steady state allocates nothing: the scratch of the first run serves the second. */
 static void test_no_allocation(void **state)
 {
@@ -336,8 +367,8 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_apply),         cmocka_unit_test(test_pair),    cmocka_unit_test(test_no_allocation),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_apply),         cmocka_unit_test(test_large_weights), cmocka_unit_test(test_pair),
+        cmocka_unit_test(test_no_allocation), cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -85,6 +85,7 @@ struct gemm {
     /* A panel as GEMM_F32 has it, [k][nr] f32 and of the same nr: with many rows it is widened once and multiplied in
      * f32. NULL: tile is as fast. */
     void (*widen)(const void *b, uint32_t k, float *out);
+    float most; /* the largest weight that it takes; 0: any */
 };
 
 /* y = act(c + bias) [* (up + bias_up)] [+ residual] */
@@ -127,6 +128,7 @@ enum gemm_type { GEMM_F32, GEMM_BF16, GEMM_F16, GEMM_I8, GEMM_COUNT };
 struct kernels {
     const char *isa;              /* of the best that was filled in */
     struct gemm gemm[GEMM_COUNT]; /* by the type of the weights */
+    struct gemm gemm_wide_f16;    /* sums in f32: for weights beyond gemm[GEMM_F16].most, where it has a limit */
     const char *gemm_isa[GEMM_COUNT];
     void (*finish)(const struct finish *f);
 

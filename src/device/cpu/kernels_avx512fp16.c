@@ -49,5 +49,7 @@ void kernels_init_avx512fp16(struct kernels *k, uint32_t flags)
     if (!(flags & CPU_AVX512FP16))
         return;
     k->isa = k->gemm_isa[GEMM_F16] = "avx512fp16";
-    k->gemm[GEMM_F16] = (struct gemm){ HALF_ROWS, HALF_NR, HALF_KR, 2, half_tile, half_pack_a, pack_b_pairs, NULL };
+    k->gemm_wide_f16 = k->gemm[GEMM_F16];
+    k->gemm[GEMM_F16] = (struct gemm){ HALF_ROWS,   HALF_NR,      HALF_KR, 2,        half_tile,
+                                       half_pack_a, pack_b_pairs, NULL,    HALF_MOST };
 }

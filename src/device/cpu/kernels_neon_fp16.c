@@ -44,5 +44,7 @@ void kernels_init_neon_fp16(struct kernels *k, uint32_t flags)
     if (!(flags & CPU_FP16))
         return;
     k->isa = k->gemm_isa[GEMM_F16] = "fp16";
-    k->gemm[GEMM_F16] = (struct gemm){ HALF_ROWS, HALF_NR, HALF_KR, 2, half_tile, half_pack_a, half_pack_b, NULL };
+    k->gemm_wide_f16 = k->gemm[GEMM_F16];
+    k->gemm[GEMM_F16] = (struct gemm){ HALF_ROWS,   HALF_NR,     HALF_KR, 2,        half_tile,
+                                       half_pack_a, half_pack_b, NULL,    HALF_MOST };
 }

@@ -12,12 +12,13 @@
  * Sums are kept in f16 over HALF_CHUNK depths only and then added in f32: the error of an output is that of few
  * additions, about 2^-11 of its own size. Rows of x are scaled by a power of two to at most 1 before they are rounded
  * to f16, so that neither numbers beyond f16's range nor their sums become infinite: HALF_CHUNK times the largest
- * weight stays below 65504 for weights up to 1023. x is rounded to 2^-11 of each number and 2^-24 of its row's largest.
+ * weight stays below 65504 for weights up to HALF_MOST. x is rounded to 2^-11 of each number and 2^-24 of its row's
+ * largest.
  */
 #ifndef RKF_DEVICE_CPU_KERNELS_SIMD_F16_H
 #define RKF_DEVICE_CPU_KERNELS_SIMD_F16_H
 
-enum { HALF_CHUNK = 64, HALF_NR = HALF_VECS * HALF_COLS };
+enum { HALF_CHUNK = 64, HALF_NR = HALF_VECS * HALF_COLS, HALF_MOST = 1000 };
 
 ALWAYS_INLINE void half_rows(const int R, const struct tile *t)
 {

@@ -11,6 +11,7 @@
 #include "device/cpu/cpu_private.h"
 #include "device/cpu/pack_cache.h"
 
+#include <math.h>
 #include <string.h>
 
 struct panel {
@@ -119,6 +120,31 @@ static void lay_panels(struct cpu_linear *l, const struct linear_part *parts, ui
     }
 }
 
+static float largest_weight(const struct linear_part *parts, uint32_t n)
+{
+    enum { AT_ONCE = 512 };
+    float row[AT_ONCE], most = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct view *w = &parts[i].weight;
+        size_t size = dtype_size(w->type);
+        for (uint32_t r = 0; r < w->rows; r++)
+            for (uint32_t c = 0; c < w->cols; c += AT_ONCE) {
+                uint32_t some = w->cols - c < AT_ONCE ? w->cols - c : AT_ONCE;
+                convert_to_f32(row, (const char *)w->p + ((size_t)r * w->stride + c) * size, w->type, some);
+                for (uint32_t k = 0; k < some; k++)
+                    most = fabsf(row[k]) > most ? fabsf(row[k]) : most;
+            }
+    }
+    return most;
+}
+
+static const struct gemm *gemm_for(const struct kernels *k, const struct linear_part *parts, uint32_t n,
+                                   enum dtype type)
+{
+    const struct gemm *g = &k->gemm[gemm_type_of(type)];
+    return g->most > 0 && largest_weight(parts, n) > g->most ? &k->gemm_wide_f16 : g;
+}
+
 static rkf_status linear_alloc(const struct device *d, const struct linear_part *parts, uint32_t n, enum dtype type,
                                struct cpu_linear **out, rkf_error *err)
 {
@@ -126,7 +152,7 @@ static rkf_status linear_alloc(const struct device *d, const struct linear_part 
     struct cpu_linear *l = mem_zalloc(1, sizeof *l);
     if (!l)
         return rkf_fail_memory(err, sizeof *l, "a linear layer");
-    const struct gemm *g = &cpu->k.gemm[gemm_type_of(type)];
+    const struct gemm *g = gemm_for(&cpu->k, parts, n, type);
     l->g = g;
     l->base.device = d;
     l->base.in = parts[0].weight.cols;
@@ -162,7 +188,7 @@ static rkf_status linear_alloc(const struct device *d, const struct linear_part 
 static uint64_t pack_key(const struct cpu_linear *l, const struct linear_part *parts, const char *isa)
 {
     uint64_t key = pack_cache_hash(0, isa, strlen(isa));
-    const uint32_t whole[] = { l->base.in, l->base.out, l->n_parts, l->base.type, l->g->nr, l->g->kr };
+    const uint32_t whole[] = { l->base.in, l->base.out, l->n_parts, l->base.type, l->g->nr, l->g->kr, l->g->a_size };
     key = pack_cache_hash(key, whole, sizeof whole);
     for (uint32_t i = 0; i < l->n_parts; i++) {
         const uint32_t part[] = { parts[i].weight.rows, parts[i].weight.type, parts[i].bias != NULL };
