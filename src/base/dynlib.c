@@ -2,6 +2,7 @@
 #include "base/dynlib.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <string.h>
 
 /* Not RTLD_LAZY: a library too old for what it needs itself says so here. NODELETE: its threads and its atexit handlers
@@ -16,24 +17,34 @@ static void *open_first(const char *const *names)
     return NULL;
 }
 
-rkf_status dynlib_load(const char *const *names, const struct dynlib_symbol *symbols, size_t n, const char *what,
-                       const char *advice, rkf_error *err)
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static rkf_status load(const struct dynlib *l, rkf_error *err)
 {
     rkf_status rc = RKF_OK;
-    void *handle = open_first(names);
+    void *handle = open_first(l->names);
     if (!handle) {
         const char *why = dlerror(); /* of the last of the names */
-        return rkf_fail(err, RKF_UNAVAILABLE, "%s needs %s, which cannot be loaded (%.200s): %s", what, names[0],
-                        why ? why : "no reason given", advice);
+        return rkf_fail(err, RKF_UNAVAILABLE, "%s needs %s, which cannot be loaded (%.200s): %s", l->what, l->names[0],
+                        why ? why : "no reason given", l->advice);
     }
-    for (size_t i = 0; i < n && !rc; i++)
-        if (!dlsym(handle, symbols[i].name))
-            rc = rkf_fail(err, RKF_UNAVAILABLE, "%s needs %s, and the one that is installed lacks %s: %s", what,
-                          names[0], symbols[i].name, advice);
-    for (size_t i = 0; i < n && !rc; i++) {
-        void *symbol = dlsym(handle, symbols[i].name);
-        memcpy(symbols[i].to, &symbol, sizeof symbol);
+    for (size_t i = 0; i < l->n && !rc; i++)
+        if (!dlsym(handle, l->symbols[i].name))
+            rc = rkf_fail(err, RKF_UNAVAILABLE, "%s needs %s, and the one that is installed lacks %s: %s", l->what,
+                          l->names[0], l->symbols[i].name, l->advice);
+    for (size_t i = 0; i < l->n && !rc; i++) {
+        void *symbol = dlsym(handle, l->symbols[i].name);
+        memcpy(l->symbols[i].to, &symbol, sizeof symbol);
     }
     dlclose(handle); /* NODELETE: it stays */
+    return rc;
+}
+
+rkf_status dynlib_load(struct dynlib *l, rkf_error *err)
+{
+    pthread_mutex_lock(&lock);
+    rkf_status rc = l->loaded ? RKF_OK : load(l, err);
+    l->loaded = !rc;
+    pthread_mutex_unlock(&lock);
     return rc;
 }

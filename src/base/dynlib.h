@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Libraries that only some commands need (libcurl, libmicrohttpd), loaded when they are: the others start sooner, are
- * smaller in memory, and run where those libraries are not installed.
+ * Libraries that only some commands need (libcurl, libmicrohttpd, libyaml), loaded when they are: the others start
+ * sooner, are smaller in memory, and run where those libraries are not installed.
  */
 #ifndef RKF_BASE_DYNLIB_H
 #define RKF_BASE_DYNLIB_H
@@ -13,10 +13,17 @@ struct dynlib_symbol {
     void *to; /* of a pointer to a function of that name's type */
 };
 
-/* Loads the first of `names` (NULL ends them) that is there, for the life of the process, and fills every symbol. On
- * failure (RKF_UNAVAILABLE) the symbols are as they were; `what` says who needs it and `advice` what to install. Not to
- * be called by two threads with the same symbols. */
-rkf_status dynlib_load(const char *const *names, const struct dynlib_symbol *symbols, size_t n, const char *what,
-                       const char *advice, rkf_error *err) MUST_CHECK;
+struct dynlib {
+    const char *const *names; /* the first that is there is taken; NULL ends them */
+    const struct dynlib_symbol *symbols;
+    size_t n;           /* symbols */
+    const char *what;   /* who needs it */
+    const char *advice; /* what to install */
+    bool loaded;        /* dynlib_load's */
+};
+
+/* Loads it, once and for the life of the process, and fills every symbol. On failure (RKF_UNAVAILABLE) the symbols are
+ * as they were, and the next call tries again. Any thread may call it. */
+rkf_status dynlib_load(struct dynlib *l, rkf_error *err) MUST_CHECK;
 
 #endif

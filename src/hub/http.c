@@ -59,21 +59,31 @@ static struct {
 } curl;
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
-static rkf_status curl_status;
-static rkf_error curl_error;
+static CURLcode curl_started;
 
-static void load_curl(void)
+static void start_curl(void)
+{
+    curl_started = curl.global_init(CURL_GLOBAL_DEFAULT);
+}
+
+static rkf_status load_curl(rkf_error *err)
 {
     static const char *const names[] = { "libcurl.so.4", "libcurl-gnutls.so.4", "libcurl-nss.so.4", NULL };
 #define SYMBOL(name) { "curl_" #name, &curl.name },
     static const struct dynlib_symbol symbols[] = { CURL_CALLS(SYMBOL) };
 #undef SYMBOL
-    curl_status = dynlib_load(names, symbols, sizeof symbols / sizeof *symbols, "downloading",
-                              "install it (Debian's libcurl4 or libcurl3-gnutls), or copy the model's files here and "
-                              "name their directory",
-                              &curl_error);
-    if (!curl_status && curl.global_init(CURL_GLOBAL_DEFAULT))
-        curl_status = rkf_fail(&curl_error, RKF_UNAVAILABLE, "libcurl does not start");
+    static struct dynlib library = { names,
+                                     symbols,
+                                     sizeof symbols / sizeof *symbols,
+                                     "downloading",
+                                     "install it (Debian's libcurl4 or libcurl3-gnutls), or copy the model's files "
+                                     "here and name their directory",
+                                     false };
+    rkf_status rc = dynlib_load(&library, err);
+    if (rc)
+        return rc;
+    pthread_once(&curl_once, start_curl);
+    return curl_started ? rkf_fail(err, RKF_UNAVAILABLE, "libcurl does not start") : RKF_OK;
 }
 
 /* ---- origins */
@@ -246,10 +256,9 @@ static rkf_status check(const struct http_settings *s, rkf_error *err)
 
 rkf_status http_open(const struct http_settings *s, struct http **out, rkf_error *err)
 {
-    pthread_once(&curl_once, load_curl);
-    if (curl_status)
-        return rkf_fail(err, curl_status, "%s", curl_error.message);
-    rkf_status rc = check(s, err);
+    rkf_status rc = load_curl(err);
+    if (!rc)
+        rc = check(s, err);
     if (rc)
         return rc;
     struct http *h = mem_zalloc(1, sizeof *h);

@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yaml.h>
@@ -342,18 +341,19 @@ static struct {
 #undef MEMBER
 } yaml;
 
-static pthread_once_t yaml_once = PTHREAD_ONCE_INIT;
-static rkf_status yaml_status;
-static rkf_error yaml_error;
-
-static void load_yaml(void)
+static rkf_status load_yaml(rkf_error *err)
 {
     static const char *const names[] = { "libyaml-0.so.2", NULL };
 #define SYMBOL(name) { "yaml_" #name, &yaml.name },
     static const struct dynlib_symbol symbols[] = { YAML_CALLS(SYMBOL) };
 #undef SYMBOL
-    yaml_status = dynlib_load(names, symbols, sizeof symbols / sizeof *symbols, "reading a configuration file",
-                              "install it (Debian's libyaml-0-2), or say it all in options", &yaml_error);
+    static struct dynlib library = { names,
+                                     symbols,
+                                     sizeof symbols / sizeof *symbols,
+                                     "reading a configuration file",
+                                     "install it (Debian's libyaml-0-2), or say it all in options",
+                                     false };
+    return dynlib_load(&library, err);
 }
 
 /* ---- the file */
@@ -458,10 +458,9 @@ rkf_status server_config_parse(struct server_config *c, const char *text, size_t
 {
     yaml_parser_t parser;
     struct file f = { .c = c, .path = path };
-    rkf_status rc;
-    pthread_once(&yaml_once, load_yaml);
-    if (yaml_status)
-        return rkf_fail(err, yaml_status, "%s", yaml_error.message);
+    rkf_status rc = load_yaml(err);
+    if (rc)
+        return rc;
     if (!yaml.parser_initialize(&parser))
         return rkf_fail_memory(err, sizeof parser, "reading the configuration");
     yaml.parser_set_input_string(&parser, (const unsigned char *)text, len);

@@ -16,7 +16,10 @@ static rkf_status load(const char *const *names, const char *second, rkf_error *
     const struct dynlib_symbol symbols[CALLS] = { { "cbrt", &found.cbrt }, { second, &found.fmax } };
     memset(&found, 0, sizeof found);
     memset(err, 0, sizeof *err);
-    return dynlib_load(names, symbols, CALLS, "the test", "install it", err);
+    struct dynlib l = { names, symbols, CALLS, "the test", "install it", false };
+    rkf_status rc = dynlib_load(&l, err);
+    assert_int_equal(l.loaded, !rc);
+    return rc;
 }
 
 static void test_found(void **state)
