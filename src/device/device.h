@@ -23,6 +23,13 @@
 #include "device/cost.h"
 #include "npu/npu.h"
 
+/* What went wrong on a core since the device was opened, whether a repetition then succeeded or not. */
+struct core_faults {
+    uint64_t timeouts, failures; /* jobs that timed out; that failed otherwise */
+    uint64_t lost;               /* jobs lost when another core's timeout reset the NPU: no fault of this core */
+    uint64_t hangs;              /* calls that did not return in time */
+};
+
 struct norm {
     enum norm_kind kind;
     uint32_t size;

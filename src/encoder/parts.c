@@ -179,12 +179,14 @@ rkf_status encoder_run_parts(const struct encoder *e, struct exec *x, const stru
     j.parts = arena_array(&x->scratch, n_parts, sizeof *j.parts);
     uint64_t *order = arena_array(&x->scratch, b->n_seqs, sizeof *order);
     uint32_t *part_of = arena_array(&x->scratch, b->n_seqs, sizeof *part_of);
-    j.out = arena_array(&x->scratch, (size_t)rows * e->spec.hidden_size, sizeof *j.out);
-    if (!j.parts || !order || !part_of || !j.out)
-        return rkf_fail_memory(err, (size_t)rows * e->spec.hidden_size * sizeof *j.out, "the parts of a batch");
+    if (!j.parts || !order || !part_of)
+        return rkf_fail_memory(err, b->n_seqs * sizeof *order, "the parts of a batch");
     memset(j.parts, 0, n_parts * sizeof *j.parts);
     if (!deal(&j, order, part_of))
         return encoder_run_whole(e, x, b, out, err);
+    j.out = arena_array(&x->scratch, (size_t)rows * e->spec.hidden_size, sizeof *j.out);
+    if (!j.out)
+        return rkf_fail_memory(err, (size_t)rows * e->spec.hidden_size * sizeof *j.out, "the parts of a batch");
     rkf_status rc = fill(&j, x, part_of, err);
     if (!rc)
         rc = run_parts(&j, x, err);

@@ -345,10 +345,6 @@ void npu_device_close(struct device *d);
 rkf_status npu_device_describe(rkf_runtime *rt, const char *wish, bool required, struct buf *b,
                                rkf_error *err) MUST_CHECK;
 uint8_t npu_device_hung(const struct device *d); /* cores with a call that never came back; 0 for other devices */
-struct core_faults {                             /* since the device was opened; those that a repetition mended too */
-    uint64_t timeouts, failures, hangs;
-    uint64_t lost; /* to another core's timeout */
-};
 void npu_device_faults(const struct device *d, struct core_faults out[NPU_MAX_CORES]); /* zeros for other devices */
 
 /* ---- results (result.c) */

@@ -37,11 +37,9 @@ uint8_t npu_device_hung(const struct device *d)
 
 void npu_device_faults(const struct device *d, struct core_faults out[NPU_MAX_CORES])
 {
-    struct rknn_faults seen[NPU_MAX_CORES] = { 0 };
+    memset(out, 0, NPU_MAX_CORES * sizeof *out);
     if (strcmp(d->name, "cpu") != 0)
-        rknn_device_faults(d, seen);
-    for (int i = 0; i < NPU_MAX_CORES; i++)
-        out[i] = (struct core_faults){ seen[i].timeouts, seen[i].failures, seen[i].hangs, seen[i].lost };
+        rknn_device_faults(d, out);
 }
 
 rkf_status npu_graph_open(struct device *d, const struct model_dir *m, const char *file, bool int8, struct body **out,

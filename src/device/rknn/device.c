@@ -200,7 +200,7 @@ uint8_t rknn_device_hung(const struct device *base)
     return hung;
 }
 
-void rknn_device_faults(const struct device *base, struct rknn_faults faults[NPU_MAX_CORES])
+void rknn_device_faults(const struct device *base, struct core_faults faults[NPU_MAX_CORES])
 {
     struct rknn_device *d = rknn_of(base);
     pthread_mutex_lock(&d->health.mutex);

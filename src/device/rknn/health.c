@@ -52,7 +52,7 @@ static void count(struct health *h, const struct attempt *a, bool excused)
 {
     pthread_mutex_lock(&h->mutex);
     for (int i = 0; i < NPU_MAX_CORES; i++) {
-        struct rknn_faults *f = &h->faults[i];
+        struct core_faults *f = &h->faults[i];
         if (a->cores >> i & 1)
             ++*(excused ? &f->lost : a->result == ABI_TIMEOUT ? &f->timeouts : &f->failures);
     }

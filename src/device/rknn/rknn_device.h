@@ -44,13 +44,8 @@ void rknn_device_free(struct device *d);
 /* Cores with a call that has not returned since it was given up. */
 uint8_t rknn_device_hung(const struct device *d);
 
-/* What went wrong on a core since the device was opened, whether a repetition then succeeded or not. */
-struct rknn_faults {
-    uint64_t timeouts, failures; /* jobs that timed out; that failed otherwise */
-    uint64_t lost;               /* jobs lost when another core's timeout reset the NPU: no fault of this core */
-    uint64_t hangs;              /* calls that did not return in time */
-};
-void rknn_device_faults(const struct device *d, struct rknn_faults faults[NPU_MAX_CORES]);
+/* Since the device was opened. */
+void rknn_device_faults(const struct device *d, struct core_faults faults[NPU_MAX_CORES]);
 
 /* Appends a JSON object about the runtime library without opening the NPU: {"found":true,"library":"...",
  * "version":"2.3.2"} or {"found":false,"advice":"..."}; for `devices` and `env`. */

@@ -27,7 +27,7 @@ struct health {
     pthread_mutex_t mutex;
     struct attempt failed[HEALTH_RING]; /* the latest failures of all cores */
     uint32_t n;
-    struct rknn_faults faults[NPU_MAX_CORES]; /* all but hangs: workers count those */
+    struct core_faults faults[NPU_MAX_CORES]; /* all but hangs: workers count those */
 };
 
 /* ---- what memory of one context is worth to another: found out by trying, see matmul.c */

@@ -197,11 +197,11 @@ static int64_t limit_of(const struct worker *w, const struct call *running)
 /* The running call is given up. Locked. */
 static void give_up(struct worker *w, int64_t ran_ns)
 {
-    if (!w->hung)
+    if (!w->hung) {
         log_line(w->log, RKF_LOG_ERROR, "an NPU call on %s has not returned for %lld ms: it is given up until it does",
                  w->name, (long long)(ran_ns / 1000000));
-    if (!w->hung)
         atomic_fetch_add_explicit(&w->hangs, 1, memory_order_relaxed);
+    }
     w->hung = true;
     pthread_cond_broadcast(&w->done);
 }
