@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Which files of src/device/cpu belong to this processor family, and the flags of each. A file that needs an instruction
 # set is compiled for it and entered at run time only where the processor has it (kernels.h).
-set(RKF_KERNELS_X86 cpu_x86 kernels_avx2 kernels_avxvnni kernels_avx512 kernels_avx512bf16 kernels_avx512fp16 kernels_avx512vnni)
+set(RKF_KERNELS_X86 cpu_x86 kernels_avx2 kernels_avxvnni kernels_avx512 kernels_avx512bf16 kernels_avx512fp16 kernels_avx512vnni
+  kernels_amx cpu_x86_amx)
 set(RKF_KERNELS_ARM cpu_arm kernels_neon kernels_neon_dotprod kernels_neon_fp16 kernels_neon_bf16 kernels_neon_i8mm)
 set(RKF_KERNELS_NONE cpu_other)
 
@@ -11,6 +12,7 @@ set(rkf_flags_kernels_avx512 -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl
 set(rkf_flags_kernels_avx512bf16 ${rkf_flags_kernels_avx512} -mavx512bf16)
 set(rkf_flags_kernels_avx512fp16 ${rkf_flags_kernels_avx512} -mavx512fp16)
 set(rkf_flags_kernels_avx512vnni ${rkf_flags_kernels_avx512} -mavx512vnni)
+set(rkf_flags_kernels_amx ${rkf_flags_kernels_avx512} -mamx-tile -mamx-bf16 -mamx-int8)
 set(rkf_flags_kernels_neon_dotprod -march=armv8.2-a+dotprod)
 set(rkf_flags_kernels_neon_fp16 -march=armv8.2-a+fp16)
 set(rkf_flags_kernels_neon_bf16 -march=armv8.2-a+bf16)
@@ -23,12 +25,32 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
 else()
   set(rkf_mine NONE)
 endif()
+include(CheckCCompilerFlag)
+# Whether this compiler knows an instruction set at all: if not, the file is replaced by one that adds no kernels.
+function(rkf_check_kernel name)
+  string(REPLACE ";" " " flags "${rkf_flags_${name}}")
+  set(CMAKE_REQUIRED_QUIET ON)
+  check_c_compiler_flag("${flags}" rkf_has_${name})
+  if(flags AND NOT rkf_has_${name})
+    message(STATUS "${name}: this compiler has no such instructions; built without")
+    string(REPLACE kernels_ kernels_init_ init ${name})
+    file(CONFIGURE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/${name}.c CONTENT
+      "#include \"device/cpu/kernels.h\"\nvoid ${init}(struct kernels *k, uint32_t flags)\n{\n    (void)k, (void)flags;\n}\n")
+  endif()
+endfunction()
+
 foreach(family X86 ARM NONE)
   foreach(name ${RKF_KERNELS_${family}})
     set(source ${CMAKE_CURRENT_SOURCE_DIR}/src/device/cpu/${name}.c)
     if(NOT family STREQUAL rkf_mine)
       list(REMOVE_ITEM RKF_SOURCES ${source})
     elseif(EXISTS ${source})
+      rkf_check_kernel(${name})
+      if(rkf_flags_${name} AND NOT rkf_has_${name})
+        list(REMOVE_ITEM RKF_SOURCES ${source})
+        list(APPEND RKF_SOURCES ${CMAKE_CURRENT_BINARY_DIR}/${name}.c)
+        continue()
+      endif()
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${rkf_flags_${name}}")
     endif()
   endforeach()

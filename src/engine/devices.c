@@ -58,7 +58,13 @@ rkf_status rkf_devices(const rkf_runtime_options *options, char **json, rkf_erro
         rc = npu_device_describe(rt, wish, require_npu, &b, err);
     if (!rc) {
         const struct pool *cpu = &rt->pool[POOL_CPU];
-        buf_printf(&b, ",\"cpu\":{\"isa\":\"%s\",\"threads\":%d}", cpu_device_isa(cpu->device), rt->threads);
+        const char *missing = cpu_device_missing(cpu->device);
+        buf_printf(&b, ",\"cpu\":{\"isa\":\"%s\",\"threads\":%d", cpu_device_isa(cpu->device), rt->threads);
+        if (missing) {
+            buf_puts(&b, ",\"missing\":");
+            json_put_str(&b, missing, strlen(missing));
+        }
+        buf_putc(&b, '}');
         put_lanes(&b, cpu);
         buf_puts(&b, ",\"npu\":");
         buf_append(&b, npu.p, npu.len);

@@ -14,8 +14,18 @@
 #include <math.h>
 
 #include "device/cpu/cpu.h"
+#include "device/cpu/cpu_private.h"
 #include "device/cpu/kernels.h"
 #include "reference.h"
+
+#if defined(__x86_64__)
+#include "amx_levels.h"
+#else
+static inline uint32_t emulated_flags(void)
+{
+    return 0;
+}
+#endif
 
 static uint64_t random_state = 0x9E3779B97F4A7C15u;
 
@@ -46,13 +56,36 @@ static inline float *random_floats(size_t n, float from, float to) /* 64-byte al
     return p;
 }
 
+/* What of a level's flags this machine runs, the emulated ones included; false: not all that it needs. */
+static inline bool level_here(const struct cpu_level *level, uint32_t *flags)
+{
+    rkf_error why;
+    uint32_t have = cpu_flags_granted(cpu_flags_detected(), &why) | emulated_flags();
+    *flags = have & level->allowed;
+    return !(level->needs & ~have);
+}
+
+/* d as if the processor had flags. */
+static inline void use_flags(struct device *d, uint32_t flags)
+{
+    struct cpu_device *cpu = (struct cpu_device *)d;
+    kernels_init_portable(&cpu->k);
+    kernels_init_family(&cpu->k, flags);
+    cpu_ops_init(&cpu->ops, &cpu->k);
+}
+
 /* Runs fn for every level of instruction sets that this machine has. */
 static inline void each_level(void (*fn)(struct device *d))
 {
+    uint32_t flags;
     for (int i = 0; i < cpu_n_levels; i++) {
         struct device *d = NULL;
         rkf_error err;
         rkf_status rc = cpu_device_create(cpu_levels[i].name, NULL, &d, &err);
+        if (rc == RKF_UNAVAILABLE && level_here(&cpu_levels[i], &flags)) {
+            rc = cpu_device_create(NULL, NULL, &d, &err);
+            use_flags(d, flags);
+        }
         if (rc == RKF_UNAVAILABLE) {
             print_message("%s: not on this machine\n", cpu_levels[i].name);
             continue;

@@ -253,25 +253,29 @@ static void run_tile(const struct kernels *k, struct sample *s, enum gemm_type t
     static _Alignas(64) float c[KERNEL_MAX_MR * KERNEL_MAX_NR], scale[KERNEL_MAX_NR];
     static int32_t wsum[KERNEL_MAX_NR];
     static struct row_quant rq[KERNEL_MAX_MR];
-    uint32_t padded = (s->k + g->kr - 1u) / g->kr * g->kr;
+    uint32_t padded = gemm_depth(g, s->k);
+    size_t bytes = (size_t)padded * g->nr * (type == GEMM_F32 ? 4 : type == GEMM_I8 ? 1 : 2);
     for (uint32_t n = 0; n < s->cols; n += g->nr) {
         uint32_t cols = s->cols - n < g->nr ? s->cols - n : g->nr;
         if (!s->packed)
-            g->pack_b(s->b + (size_t)n * s->k, s->k, cols, s->k, b, scale, wsum);
+            gemm_pack_b(g, s->b + (size_t)n * s->k, s->k, cols, s->k, b, bytes, scale, wsum);
         for (uint32_t r = 0; r < s->rows; r += g->mr) {
             uint32_t rows = s->rows - r < g->mr ? s->rows - r : g->mr;
             const float *x = s->a + (size_t)r * (s->k + 1);
             struct tile t = { .a = x, .lda = s->k + 1, .b = b, .k = s->k, .rows = rows, .c = c };
             if (g->pack_a) {
                 if (!s->packed)
-                    g->pack_a(x, s->k + 1, rows, s->k, a, padded, rq);
+                    gemm_pack_a(g, x, s->k + 1, rows, s->k, a, rq);
                 t.a = a;
                 t.lda = t.k = padded;
             }
             t.rq = rq;
             t.scale = scale;
             t.wsum = wsum;
-            g->tile(&t);
+            bool entered = gemm_enter(g, rows);
+            gemm_tile(g, &t);
+            if (entered)
+                g->leave();
             for (uint32_t i = 0; i < rows; i++)
                 memcpy(s->out + (size_t)(r + i) * s->cols + n, c + (size_t)i * g->nr, cols * sizeof *c);
         }
@@ -420,12 +424,13 @@ static void test_equal(void **state)
     struct sample want = sample_new(), got = sample_new();
     kernels_init_portable(&truth);
     for (int level = 0; level < cpu_n_levels; level++) {
-        if (cpu_levels[level].needs & ~cpu_flags_detected()) {
+        uint32_t flags;
+        if (!level_here(&cpu_levels[level], &flags)) {
             print_message("%s: not on this machine\n", cpu_levels[level].name);
             continue;
         }
         struct kernels k = truth;
-        kernels_init_family(&k, cpu_levels[level].allowed);
+        kernels_init_family(&k, flags);
         for (int c = 0; c < N_CASES; c++)
             for (int i = 0; i < 40; i++)
                 check_case(&cases[c], &truth, &k, &want, &got);

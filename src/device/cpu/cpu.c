@@ -12,11 +12,11 @@ static const struct cpu_level *find_level(const char *name)
     return NULL;
 }
 
-static rkf_status choose_flags(const char *name, uint32_t *flags, rkf_error *err)
+static rkf_status choose_flags(const char *name, uint32_t *flags, rkf_error *missing, rkf_error *err)
 {
     uint32_t have = cpu_flags_detected();
     if (!name || !*name || !strcmp(name, "auto")) {
-        *flags = cpu_flags_preferred();
+        *flags = cpu_flags_granted(cpu_flags_preferred(), missing);
         return RKF_OK;
     }
     const struct cpu_level *level = find_level(name);
@@ -29,20 +29,26 @@ static rkf_status choose_flags(const char *name, uint32_t *flags, rkf_error *err
     }
     if ((have & level->needs) != level->needs)
         return rkf_fail(err, RKF_UNAVAILABLE, "this processor has no %s: leave the instruction set on auto", name);
-    *flags = have & level->allowed;
+    *flags = cpu_flags_granted(have & level->allowed, missing);
+    if (missing->status)
+        return rkf_fail(err, missing->status, "%.480s", missing->message);
     return RKF_OK;
 }
 
 rkf_status cpu_device_create(const char *flags, const struct logger *log, struct device **out, rkf_error *err)
 {
     uint32_t use = 0;
-    rkf_status rc = choose_flags(flags, &use, err);
+    rkf_error missing;
+    rkf_status rc = choose_flags(flags, &use, &missing, err);
     if (rc)
         return rc;
     struct cpu_device *d = mem_zalloc(1, sizeof *d);
     if (!d)
         return rkf_fail_memory(err, sizeof *d, "the CPU device");
     d->flags = use;
+    d->missing = missing;
+    if (missing.status)
+        log_line(log, RKF_LOG_WARN, "%s", missing.message);
     slab_pool_init(&d->slabs);
     kernels_init_portable(&d->k);
     kernels_init_family(&d->k, use);
@@ -71,6 +77,12 @@ void cpu_device_free(struct device *d)
 const char *cpu_device_isa(const struct device *d)
 {
     return ((const struct kernels *)d->priv)->isa;
+}
+
+const char *cpu_device_missing(const struct device *d)
+{
+    const struct cpu_device *cpu = (const struct cpu_device *)d;
+    return cpu->missing.status ? cpu->missing.message : NULL;
 }
 
 bool cpu_device_has(const struct device *d, enum dtype type)

@@ -16,7 +16,8 @@
 rkf_status cpu_device_create(const char *flags, const struct logger *log, struct device **out,
                              rkf_error *err) MUST_CHECK;
 void cpu_device_free(struct device *d);
-const char *cpu_device_isa(const struct device *d); /* "avx512", ... */
+const char *cpu_device_isa(const struct device *d);     /* "avx512", ... */
+const char *cpu_device_missing(const struct device *d); /* why it does not use all that the processor has; or NULL */
 bool cpu_device_has(const struct device *d,
                     enum dtype type); /* this compute dtype runs natively (else it is emulated) */
 

@@ -17,6 +17,12 @@ uint32_t cpu_flags_preferred(void)
     return cpu_flags_detected();
 }
 
+uint32_t cpu_flags_granted(uint32_t flags, rkf_error *why)
+{
+    why->status = RKF_OK;
+    return flags;
+}
+
 void kernels_init_family(struct kernels *k, uint32_t flags)
 {
     (void)k, (void)flags;

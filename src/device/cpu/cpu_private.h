@@ -12,6 +12,7 @@ struct cpu_device {
     struct kernels k;
     struct cpu_ops ops;
     uint32_t flags;
+    rkf_error missing; /* why something that the processor has is not used; RKF_OK: all is */
     struct slab_pool slabs;
 };
 static inline const struct kernels *cpu_kernels(const struct exec *x)

@@ -11,6 +11,7 @@ enum {
     AVX512VNNI_LEVEL = AVX512_LEVEL | CPU_AVX512VNNI,
     AVX512BF16_LEVEL = AVX512VNNI_LEVEL | CPU_AVX512BF16,
     AVX512FP16_LEVEL = AVX512VNNI_LEVEL | CPU_AVX512FP16,
+    AMX_LEVEL = AVX512BF16_LEVEL | CPU_AMX_BF16 | CPU_AMX_INT8,
 };
 
 const struct cpu_level cpu_levels[] = {
@@ -21,11 +22,12 @@ const struct cpu_level cpu_levels[] = {
     { "avx512vnni", AVX512VNNI_LEVEL, AVX512VNNI_LEVEL },
     { "avx512bf16", AVX512BF16_LEVEL, AVX512BF16_LEVEL },
     { "avx512fp16", AVX512FP16_LEVEL, AVX512FP16_LEVEL },
+    { "amx", AMX_LEVEL, AMX_LEVEL | CPU_AVX512FP16 },
 };
 const int cpu_n_levels = sizeof cpu_levels / sizeof *cpu_levels;
 
 /* Registers that the operating system saves: bits of XCR0. */
-enum { XCR0_AVX = 0x6, XCR0_AVX512 = 0xe6 };
+enum { XCR0_AVX = 0x6, XCR0_AVX512 = 0xe6, XCR0_TILES = 0x60000 };
 
 static uint64_t read_xcr0(void)
 {
@@ -37,6 +39,22 @@ static uint64_t read_xcr0(void)
 static bool all(uint32_t value, uint32_t bits)
 {
     return (value & bits) == bits;
+}
+
+/* Tiles as the kernels use them: palette 1 with 8 of 16 rows of 64 bytes, products of 16 groups by 64 bytes. Whether
+ * the process may use them is another question: cpu_flags_granted. */
+static uint32_t detect_tiles(void)
+{
+    uint32_t a, b, c, d, flags = 0;
+    const uint32_t bf16 = 1u << 22, tile = 1u << 24, int8 = 1u << 25;
+    if (!all((uint32_t)read_xcr0(), XCR0_TILES) || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !all(d, tile))
+        return 0;
+    flags = (all(d, bf16) ? CPU_AMX_BF16 : 0u) | (all(d, int8) ? CPU_AMX_INT8 : 0u);
+    if (!__get_cpuid_count(0x1d, 1, &a, &b, &c, &d) || b != (8u << 16 | 64) || (c & 0xffff) < 16)
+        return 0;
+    if (!__get_cpuid_count(0x1e, 0, &a, &b, &c, &d) || (b & 0xff) < 16 || (b >> 8 & 0xffff) < 64)
+        return 0;
+    return flags;
 }
 
 uint32_t cpu_flags_detected(void)
@@ -67,6 +85,8 @@ uint32_t cpu_flags_detected(void)
         if (flags & CPU_AVX512 && all(a, avx512_bf16))
             flags |= CPU_AVX512BF16;
     }
+    if (all(flags, AVX512BF16_LEVEL))
+        flags |= detect_tiles();
     return flags;
 }
 
@@ -89,4 +109,5 @@ void kernels_init_family(struct kernels *k, uint32_t flags)
     kernels_init_avx512vnni(k, flags);
     kernels_init_avx512bf16(k, flags);
     kernels_init_avx512fp16(k, flags);
+    kernels_init_amx(k, flags);
 }

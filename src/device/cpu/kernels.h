@@ -25,6 +25,7 @@
 #include "device/device.h"
 
 #include <float.h>
+#include <string.h>
 
 /* What a processor has, beyond the baseline of its family. */
 enum cpu_flag {
@@ -34,6 +35,8 @@ enum cpu_flag {
     CPU_AVX512VNNI = 1 << 3,
     CPU_AVX512BF16 = 1 << 4,
     CPU_AVX512FP16 = 1 << 5,
+    CPU_AMX_BF16 = 1 << 6, /* tiles, and their products of bf16 */
+    CPU_AMX_INT8 = 1 << 7,
     CPU_NEON = 1 << 8,
     CPU_DOTPROD = 1 << 9,
     CPU_FP16 = 1 << 10, /* arithmetic */
@@ -42,7 +45,7 @@ enum cpu_flag {
 };
 
 enum {
-    KERNEL_MAX_MR = 16,
+    KERNEL_MAX_MR = 32,
     KERNEL_MAX_NR = 64,
     KERNEL_MAX_LANES = 16
 }; /* bounds of any table, for tiles on the stack */
@@ -86,7 +89,60 @@ struct gemm {
      * f32. NULL: tile is as fast. */
     void (*widen)(const void *b, uint32_t k, float *out);
     float most; /* the largest weight that it takes; 0: any */
+    /* Of kernels that work on whole blocks (AMX); all 0 where there is none of it. */
+    uint16_t
+        row_step; /* rows of a are read, and of c written, up to a multiple of it: those beyond count for nothing */
+    uint16_t depth_step; /* k is padded to a multiple of it, itself one of kr */
+    uint16_t few;        /* up to so many rows are tile_few's, of the same panels and with the same result */
+    void (*tile_few)(const struct tile *t);
+    void (*enter)(void), (*leave)(void); /* around any number of tiles in one thread, which does not wait inside */
 };
+
+/* How a table's functions are called, whatever of the above it has. */
+static inline uint32_t gemm_depth(const struct gemm *g, uint32_t k) /* of packed rows and panels */
+{
+    uint32_t step = g->depth_step ? g->depth_step : g->kr;
+    return (k + step - 1) / step * step;
+}
+
+static inline uint32_t gemm_rows(const struct gemm *g, uint32_t rows) /* that a must have room for */
+{
+    uint32_t step = g->row_step ? g->row_step : 1;
+    return (rows + step - 1) / step * step;
+}
+
+static inline void gemm_pack_a(const struct gemm *g, const float *x, size_t stride, uint32_t rows, uint32_t k, void *a,
+                               struct row_quant *rq) /* lda: gemm_depth(g, k) */
+{
+    uint32_t lda = gemm_depth(g, k), packed = (k + g->kr - 1) / g->kr * g->kr;
+    g->pack_a(x, stride, rows, k, a, lda, rq);
+    for (uint32_t r = 0; packed < lda && r < rows; r++)
+        memset((char *)a + ((size_t)r * lda + packed) * g->a_size, 0, (size_t)(lda - packed) * g->a_size);
+}
+
+static inline void gemm_pack_b(const struct gemm *g, const float *w, size_t stride, uint32_t cols, uint32_t k, void *b,
+                               size_t bytes, float *scale, int32_t *wsum) /* bytes: of the whole panel */
+{
+    size_t packed = bytes / gemm_depth(g, k) * ((k + g->kr - 1) / g->kr * g->kr);
+    g->pack_b(w, stride, cols, k, b, scale, wsum);
+    memset((char *)b + packed, 0, bytes - packed);
+}
+
+static inline bool gemm_enter(const struct gemm *g, uint32_t rows)
+{
+    bool blocks = g->enter && rows > g->few;
+    if (blocks)
+        g->enter();
+    return blocks;
+}
+
+static inline void gemm_tile(const struct gemm *g, const struct tile *t)
+{
+    if (t->rows <= g->few)
+        g->tile_few(t);
+    else
+        g->tile(t);
+}
 
 /* y = act(c + bias) [* (up + bias_up)] [+ residual] */
 struct finish {
@@ -155,6 +211,9 @@ void kernels_init_portable(struct kernels *k);
 uint32_t cpu_flags_detected(void);
 uint32_t cpu_flags_preferred(void); /* without what it has but does slowly: used when nothing is asked for by name */
 void kernels_init_family(struct kernels *k, uint32_t flags);
+/* flags without those that may not be used here: the operating system has to be asked for AMX. why: what is missing,
+ * RKF_OK if nothing is. */
+uint32_t cpu_flags_granted(uint32_t flags, rkf_error *why);
 struct cpu_level { /* an instruction set by the name users know, best last */
     const char *name;
     uint32_t needs;   /* flags it stands for */
@@ -169,6 +228,10 @@ void kernels_init_avx512(struct kernels *k, uint32_t flags);
 void kernels_init_avx512bf16(struct kernels *k, uint32_t flags);
 void kernels_init_avx512fp16(struct kernels *k, uint32_t flags);
 void kernels_init_avx512vnni(struct kernels *k, uint32_t flags);
+void kernels_init_amx(struct kernels *k, uint32_t flags);
+/* The parts of cpu_flags_granted: the process's permission, and small products compared with the portable ones. */
+rkf_status amx_permission(rkf_error *why);
+rkf_status amx_check(const struct kernels *k, rkf_error *why);
 void kernels_init_neon(struct kernels *k, uint32_t flags);
 void kernels_init_neon_dotprod(struct kernels *k, uint32_t flags);
 void kernels_init_neon_fp16(struct kernels *k, uint32_t flags);

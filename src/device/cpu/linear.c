@@ -22,7 +22,7 @@ struct panel {
 struct cpu_linear {
     struct linear base;
     const struct gemm *g;
-    uint32_t k; /* base.in padded to kr */
+    uint32_t k; /* base.in, padded */
     uint32_t n_panels, n_parts;
     uint32_t part_out; /* columns of each part if all are the same, else 0 */
     size_t panel_bytes, bytes;
@@ -60,8 +60,8 @@ static void pack_panel(const struct pack_job *j, uint32_t panel, float *rows)
         stride = l->base.in;
     }
     size_t at = (size_t)panel * nr;
-    l->g->pack_b(w, stride, cols, l->base.in, l->b + panel * l->panel_bytes, l->scale ? l->scale + at : NULL,
-                 l->wsum ? l->wsum + at : NULL);
+    gemm_pack_b(l->g, w, stride, cols, l->base.in, l->b + panel * l->panel_bytes, l->panel_bytes,
+                l->scale ? l->scale + at : NULL, l->wsum ? l->wsum + at : NULL);
     if (p->bias)
         convert_to_f32(l->bias + at, (const char *)p->bias + (col - first) * dtype_size(p->bias_type), p->bias_type,
                        cols);
@@ -157,7 +157,7 @@ static rkf_status linear_alloc(const struct device *d, const struct linear_part 
     l->base.device = d;
     l->base.in = parts[0].weight.cols;
     l->base.type = type;
-    l->k = (l->base.in + g->kr - 1) / g->kr * g->kr;
+    l->k = gemm_depth(g, l->base.in);
     l->n_parts = n;
     for (uint32_t i = 0; i < n; i++) {
         l->base.out += parts[i].weight.rows;
@@ -188,7 +188,9 @@ static rkf_status linear_alloc(const struct device *d, const struct linear_part 
 static uint64_t pack_key(const struct cpu_linear *l, const struct linear_part *parts, const char *isa)
 {
     uint64_t key = pack_cache_hash(0, isa, strlen(isa));
-    const uint32_t whole[] = { l->base.in, l->base.out, l->n_parts, l->base.type, l->g->nr, l->g->kr, l->g->a_size };
+    const uint32_t whole[] = {
+        l->base.in, l->base.out, l->n_parts, l->base.type, l->k, l->g->nr, l->g->kr, l->g->a_size
+    };
     key = pack_cache_hash(key, whole, sizeof whole);
     for (uint32_t i = 0; i < l->n_parts; i++) {
         const uint32_t part[] = { parts[i].weight.rows, parts[i].weight.type, parts[i].bias != NULL };
@@ -260,7 +262,7 @@ struct product {
 
 /* What one thread needs beside it. */
 struct thread_area {
-    void *a;              // [block][k] as pack_a makes it
+    void *a;              // [block, or the whole steps of it][k] as pack_a makes it
     struct row_quant *rq; // [block]
     float *middle;        // [block][first's out] of a pair
     float *wide;          // [k][nr] a widened panel
@@ -355,7 +357,8 @@ static void run_panel(const struct product *p, uint32_t panel, const struct rows
     bool gated = p->epi->gated;
     _Alignas(64) float c[2][KERNEL_MAX_MR * KERNEL_MAX_NR];
     const struct panel *at = &l->panels[panel];
-    uint32_t n = in->n, tiles = (n + g->mr - 1) / g->mr, each = (n + tiles - 1) / tiles; /* even: low ones are slow */
+    uint32_t n = in->n, tiles = (n + g->mr - 1) / g->mr;
+    uint32_t each = gemm_rows(g, (n + tiles - 1) / tiles); /* even: low ones are slow */
     /* Each tile asks for its share of the next panel, evenly over its depth: weights come from far for every batch. */
     size_t share = l->panel_bytes / tiles;
     uint32_t step = (uint32_t)(share / (l->k / g->kr)) + 1;
@@ -376,7 +379,7 @@ static void run_panel(const struct product *p, uint32_t panel, const struct rows
                               .rq = in->rq ? in->rq + r : NULL,
                               .scale = l->scale ? l->scale + b * g->nr : NULL,
                               .wsum = l->wsum ? l->wsum + b * g->nr : NULL };
-            g->tile(&t);
+            gemm_tile(g, &t);
         }
         struct finish f = { .c = c[0],
                             .up = gated ? c[1] : NULL,
@@ -401,7 +404,7 @@ static void run_block(const struct product *p, const struct thread_area *area, u
     const struct cpu_linear *l = p->l;
     struct rows_in in = { .g = l->g, .a = p->in.p, .lda = p->in.stride, .n = n };
     if (l->g->pack_a) {
-        l->g->pack_a(p->in.p, p->in.stride, n, l->base.in, area->a, l->k, area->rq);
+        gemm_pack_a(l->g, p->in.p, p->in.stride, n, l->base.in, area->a, area->rq);
         in.a = area->a;
         in.lda = l->k;
         in.rq = area->rq;
@@ -411,8 +414,11 @@ static void run_block(const struct product *p, const struct thread_area *area, u
         in.wide[0] = area->wide;
         in.wide[1] = area->wide + (size_t)l->k * l->g->nr;
     }
+    bool entered = gemm_enter(in.g, n);
     for (uint32_t i = first_panel; i < end_panel; i++)
         run_panel(p, i, &in);
+    if (entered)
+        in.g->leave();
 }
 
 static void run_norm(const struct product *p, uint32_t n)
@@ -484,7 +490,8 @@ static size_t larger(size_t a, size_t b)
 static rkf_status areas_alloc(struct exec *x, struct apply_job *j, rkf_error *err)
 {
     const struct product *p = j->first, *q = j->second ? j->second : p;
-    size_t a = whole_lines(j->block * larger(p->row_bytes, q->row_bytes));
+    size_t a = whole_lines(
+        larger(gemm_rows(p->l->g, j->block) * p->row_bytes, gemm_rows(q->l->g, j->block) * q->row_bytes));
     size_t quant = a ? whole_lines(j->block * sizeof(struct row_quant)) : 0;
     size_t middle = j->second ? whole_lines((size_t)j->block * q->in.cols * sizeof(float)) : 0;
     size_t wide = whole_lines(larger(p->wide_bytes * (p->epi->gated ? 2 : 1), q->wide_bytes));
