@@ -2,10 +2,10 @@
 /*
  * A model on token ids, without the engine around it: how fast the CPU device and the encoder are.
  *
- * usage: bench_model MODEL_DIR IDS [dtype=f32] [threads=N] [isa=NAME] [tokens=BUDGET] [repeat=N] [dump=FILE]
- *        [clock=cpu] [length=N] [what=load,natural,sorted,latency]
- * IDS has one line of token ids per text (bench/texts.py). Prints one JSON line per measurement. dump writes the
- * embeddings, [texts, hidden] f32, in the order of IDS.
+ * usage: bench_model MODEL_DIR IDS [dtype=f32] [threads=N] [isa=NAME] [tokens=BUDGET, the engine's 2048] [repeat=N]
+ * [dump=FILE] [clock=cpu] [length=N] [what=load,natural,sorted,latency] IDS has one line of token ids per text
+ * (bench/texts.py). Prints one JSON line per measurement. dump writes the embeddings, [texts, hidden] f32, in the order
+ * of IDS.
  */
 #include "device/cpu/cpu.h"
 #include "encoder/encoder.h"
@@ -237,7 +237,7 @@ static void option(struct bench *b, const char *arg)
 
 int main(int argc, char **argv)
 {
-    struct bench b = { .dtype = "f32", .what = "load,natural,sorted,latency", .repeat = 5, .budget = 1024 };
+    struct bench b = { .dtype = "f32", .what = "load,natural,sorted,latency", .repeat = 5, .budget = 2048 };
     b.threads = cpu_count_usable("/");
     if (argc < 3)
         die("usage: bench_model MODEL_DIR IDS [key=value ...]", NULL);

@@ -187,8 +187,12 @@ void arena_reset(struct arena *a)
         a->advised = true;
     }
     a->used = a->live = a->high = 0;
-    for (uint32_t i = 0; i < a->n_parts; i++)
+    for (uint32_t i = 0; i < a->n_parts; i++) /* which thread gets the most is chance: room for it in each */
+        high = i && a->parts[i].high < high ? high : a->parts[i].high;
+    for (uint32_t i = 0; i < a->n_parts; i++) {
+        a->parts[i].high = high;
         arena_reset(&a->parts[i]);
+    }
 }
 
 struct arena *arena_parts(struct arena *a, uint32_t n)

@@ -34,9 +34,9 @@ extern const struct body_ops encoder_ops;
 rkf_status encoder_run_whole(const struct encoder *e, struct exec *x, const struct batch *b, struct rows *out,
                              rkf_error *err);
 /* parts.c: the same, each thread with sequences of its own. */
-uint32_t parts_wanted(const struct encoder *e, const struct exec *x, const struct batch *b); /* 0: not worth it */
-rkf_status encoder_run_parts(const struct encoder *e, struct exec *x, const struct batch *b, uint32_t n_parts,
-                             struct rows *out, rkf_error *err);
+bool parts_wanted(const struct encoder *e, const struct exec *x, const struct batch *b); /* false: not worth it */
+rkf_status encoder_run_parts(const struct encoder *e, struct exec *x, const struct batch *b, struct rows *out,
+                             rkf_error *err);
 uint64_t encoder_work(const struct encoder_spec *s, const uint32_t *lengths, uint32_t n); /* multiplications of a run */
 void encoder_free(struct encoder *e);
 

@@ -284,8 +284,10 @@ static rkf_status encoder_run(struct body *body, struct exec *x, const struct ba
         return rc;
     for (uint32_t i = 0; i < b.n_seqs; i++)
         b.first_only &= b.cu_lens[i] < b.cu_lens[i + 1];
-    uint32_t parts = parts_wanted(e, x, &b);
-    rc = parts ? encoder_run_parts(e, x, &b, parts, out, err) : encoder_run_whole(e, x, &b, out, err);
+    if (parts_wanted(e, x, &b))
+        rc = encoder_run_parts(e, x, &b, out, err);
+    else
+        rc = encoder_run_whole(e, x, &b, out, err);
     if (!rc)
         learn_cost(e, x, &b, began_ns);
     return rc;

@@ -113,6 +113,24 @@ static void arena_is_silent_in_the_steady_state(void **state)
     arena_free(&a);
 }
 
+/* Whichever of the parts needs the most next time, it is there. */
+static void arena_parts_are_silent_in_turn(void **state)
+{
+    (void)state;
+    struct arena a = { 0 };
+    int64_t before = 0;
+    for (uint32_t round = 0; round < 4; round++) {
+        struct arena *parts = arena_parts(&a, 3);
+        assert_non_null(parts);
+        assert_non_null(arena_alloc(&parts[round % 3], 300000));
+        assert_non_null(arena_alloc(&parts[(round + 1) % 3], 1000));
+        assert_true(round == 0 || mem_count() == before);
+        arena_reset(&a);
+        before = mem_count();
+    }
+    arena_free(&a);
+}
+
 static void arena_out_of_memory(void **state)
 {
     (void)state;
@@ -145,6 +163,7 @@ int main(void)
         cmocka_unit_test(aligned_blocks),
         cmocka_unit_test(arena_pieces_stand_apart),
         cmocka_unit_test(arena_is_silent_in_the_steady_state),
+        cmocka_unit_test(arena_parts_are_silent_in_turn),
         cmocka_unit_test(arena_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

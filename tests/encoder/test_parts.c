@@ -29,7 +29,15 @@ static void even_lengths(void)
         add_random(60);
 }
 
-/* One part would have nearly all the work: the threads run this one together. */
+/* One is left over, which the threads run together after their parts. */
+static void one_too_many(void)
+{
+    batch_clear(&batch);
+    for (uint32_t i = 0; i < 13; i++)
+        add_random(75);
+}
+
+/* One share would have nearly all the work: the threads run this one together. */
 static void one_long(void)
 {
     batch_clear(&batch);
@@ -74,6 +82,7 @@ static void test_equal(void **state)
         check(names[i], 2, many_lengths, false);
         check(names[i], 3, even_lengths, true);
         check(names[i], 3, one_long, false);
+        check(names[i], 2 + (int)i % 2, one_too_many, i < 2);
     }
     check("bert-cls", 2, many_lengths, true);
 }
@@ -93,14 +102,14 @@ static void test_deadline(void **state)
     rig_stop(&rig);
 }
 
-/* Every allocation of a run in parts fails once. */
+/* Every allocation of a run in parts and a rest fails once. */
 static void test_out_of_memory(void **state)
 {
     (void)state;
     rkf_error err;
     struct rows out;
     struct rig rig;
-    even_lengths();
+    one_too_many();
     rig_start(&rig, 2);
     assert_ok(rig_load(&rig, TEST_DATA "/models/random/bert-cls", DTYPE_F32, &err));
     for (int64_t n = 0;; n++) {
