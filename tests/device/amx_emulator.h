@@ -316,16 +316,19 @@ static void amx_handle(int signal_number, siginfo_t *info, void *context)
     (void)signal_number, (void)info;
     for (int i = 0; i < 16; i++)
         regs[i] = (uint64_t)saved[order[i]];
-    enum amx_fault fault = amx_decode((const uint8_t *)(uintptr_t)saved[REG_RIP], regs, (uint64_t)saved[REG_RIP], &c);
-    if (!fault)
-        fault = amx_execute(&c);
-    if (fault) {
+    enum amx_fault fault;
+    int done = 0;
+    /* those that follow at once are done, too: a signal costs more than most of them */
+    while (!(fault = amx_decode((const uint8_t *)(uintptr_t)saved[REG_RIP], regs, (uint64_t)saved[REG_RIP], &c)) &&
+           !(fault = amx_execute(&c))) {
+        saved[REG_RIP] += c.length;
+        done++;
+    }
+    if (fault && !(done && fault == AMX_UNKNOWN)) {
         ssize_t ignored = write(STDERR_FILENO, say[fault], strlen(say[fault]));
         (void)ignored;
         signal(SIGILL, SIG_DFL); /* it is tried again, and ends the process */
-        return;
     }
-    saved[REG_RIP] += c.length;
 }
 
 /* Installs the handler. */
