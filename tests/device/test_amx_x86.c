@@ -317,6 +317,39 @@ static void test_check(void **state)
     atomic_store(&amx_spoil, false);
 }
 
+/* Within what gemm_rows and gemm_depth say, and c: the address sanitizer knows the ends. */
+static void test_within(void **state)
+{
+    (void)state;
+    skip_without_emulator();
+    enum { DEPTH = 70, ROWS = 23 };
+    static const enum gemm_type types[] = { GEMM_BF16, GEMM_I8 };
+    struct kernels k;
+    emulated_kernels(&k);
+    for (uint32_t rows = 1; rows <= ROWS; rows += 11)
+        for (int i = 0; i < 2; i++) {
+            const struct gemm *g = &k.gemm[types[i]];
+            uint32_t depth = gemm_depth(g, DEPTH), high = gemm_rows(g, rows);
+            assert_int_equal(high, (rows + 15) / 16 * 16);
+            float *x = random_floats(rows * DEPTH, -1, 1), *w = random_floats(g->nr * (size_t)DEPTH, -1, 1);
+            float *c = malloc(high * g->nr * sizeof *c), scale[KERNEL_MAX_NR];
+            size_t bytes = (size_t)depth * g->nr * g->a_size;
+            void *a = malloc((size_t)high * depth * g->a_size), *b = malloc(bytes);
+            struct row_quant rq[ROWS];
+            int32_t wsum[KERNEL_MAX_NR];
+            gemm_pack_a(g, x, DEPTH, rows, DEPTH, a, rq);
+            gemm_pack_b(g, w, DEPTH, g->nr, DEPTH, b, bytes, scale, wsum);
+            struct tile t = { .a = a, .lda = depth, .b = b, .k = depth, .rows = rows, .c = c };
+            t.rq = rq, t.scale = scale, t.wsum = wsum;
+            bool entered = gemm_enter(g, rows);
+            assert_true(entered == (types[i] == GEMM_BF16 || rows > 8));
+            gemm_tile(g, &t);
+            if (entered)
+                g->leave();
+            free(x), free(w), free(c), free(a), free(b);
+        }
+}
+
 /* Without the kernel's permission, or on a processor without tiles, the flags go and the reason is told. */
 static void test_permission(void **state)
 {
@@ -378,9 +411,10 @@ static void test_given_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_decode),   cmocka_unit_test(test_decode_refuses), cmocka_unit_test(test_config),
-        cmocka_unit_test(test_products), cmocka_unit_test(test_bf16_rules),     cmocka_unit_test(test_faults_end_it),
-        cmocka_unit_test(test_check),    cmocka_unit_test(test_permission),     cmocka_unit_test(test_given_back),
+        cmocka_unit_test(test_decode),     cmocka_unit_test(test_decode_refuses), cmocka_unit_test(test_config),
+        cmocka_unit_test(test_products),   cmocka_unit_test(test_bf16_rules),     cmocka_unit_test(test_faults_end_it),
+        cmocka_unit_test(test_check),      cmocka_unit_test(test_within),         cmocka_unit_test(test_permission),
+        cmocka_unit_test(test_given_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
