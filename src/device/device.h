@@ -106,7 +106,6 @@ struct exec {
     uint8_t cores_used;   /* set by devices: cores that really computed */
     uint8_t cores_failed; /* set by devices with RKF_DEVICE or RKF_DEADLINE: cores to take for sick */
     int64_t stalled_ns;   /* added to by devices: waited for other execs of the same cores, or made ready for good */
-    int64_t device_ns;    /* added to by devices: their cores were at work, the slowest of joined ones */
     void *priv;           /* the device's own (rknn: contexts, buffers) */
 };
 
@@ -141,9 +140,6 @@ struct body_ops {
     /* Predicted microseconds of a run of these lengths on `n_cores` cores with `threads` CPU threads each; 0: unknown.
      */
     uint32_t (*cost_us)(const struct body *b, uint32_t n_cores, const uint32_t *lengths, uint32_t n);
-    /* How much of that the device's cores are at work; the rest is the CPU's, which another exec's work on the same
-     * cores hides. Optional; 0: unknown. */
-    uint32_t (*device_us)(const struct body *b, uint32_t n_cores, const uint32_t *lengths, uint32_t n);
     /* Makes ready for / forgets a lane's exec (contexts, buffers). Optional. */
     rkf_status (*attach)(struct body *b, struct exec *x, rkf_error *err);
     void (*detach)(struct body *b, struct exec *x);

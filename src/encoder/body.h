@@ -26,7 +26,7 @@ struct encoder {
     struct attention attention;
     struct rotary rotary[2]; /* global, local */
     size_t bytes;
-    struct cost_fit cost, device_cost; /* by millions of multiplications; device_cost: what the NPU has of it */
+    struct cost_fit cost; /* by millions of multiplications */
 };
 
 extern const struct body_ops encoder_ops;

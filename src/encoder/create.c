@@ -22,7 +22,6 @@ void encoder_free(struct encoder *e)
     mem_free(e->sets);
     params_free(&e->params);
     cost_fit_free(&e->cost);
-    cost_fit_free(&e->device_cost);
     mem_free(e);
 }
 
@@ -318,7 +317,6 @@ rkf_status encoder_create(struct exec *x, const struct model_dir *m, const struc
     if (!e)
         return rkf_fail_memory(err, sizeof *e, "an encoder");
     cost_fit_init(&e->cost);
-    cost_fit_init(&e->device_cost);
     e->body = (struct body){ &encoder_ops, x->device };
     e->spec = m->spec;
     rkf_status rc = RKF_OK;

@@ -299,14 +299,13 @@ static rkf_status run_shares(struct parts_job *j, struct exec *x, rkf_error *err
         *own = *x;
         own->team = NULL;
         own->scratch = arenas[i];
-        own->device_ns = own->stalled_ns = 0;
+        own->stalled_ns = 0;
     }
     team_for(x->team, j->n, 1, run_share, j);
     rkf_status rc = RKF_OK;
     for (uint32_t i = 0; i < j->n; i++) {
         struct runner *r = &j->runners[i];
         arenas[i] = r->x.scratch;
-        x->device_ns += r->x.device_ns;
         x->stalled_ns += r->x.stalled_ns;
         x->cores_used |= r->x.cores_used;
         x->cores_failed |= r->x.cores_failed;

@@ -238,12 +238,6 @@ static uint32_t encoder_cost_us(const struct body *body, uint32_t n_cores, const
     return cost_fit_us(&e->cost, n_cores, 1e-6 * (double)encoder_work(&e->spec, lengths, n));
 }
 
-static uint32_t encoder_device_us(const struct body *body, uint32_t n_cores, const uint32_t *lengths, uint32_t n)
-{
-    struct encoder *e = (struct encoder *)body;
-    return cost_fit_us(&e->device_cost, n_cores, 1e-6 * (double)encoder_work(&e->spec, lengths, n));
-}
-
 /* Learns from a run what such work takes; what it waited for other runs on its cores does not count. */
 static void learn_cost(struct encoder *e, const struct exec *x, const struct batch *b, int64_t began_ns)
 {
@@ -253,7 +247,6 @@ static void learn_cost(struct encoder *e, const struct exec *x, const struct bat
     double scale = (double)b->n_tokens / (double)(b->cu_lens[n] ? b->cu_lens[n] : 1); /* the rest is like these */
     double units = 1e-6 * scale * (double)encoder_work(&e->spec, lengths, n);
     cost_fit_add(&e->cost, cores, units, 1e-3 * (double)(time_now_ns() - began_ns - x->stalled_ns));
-    cost_fit_add(&e->device_cost, cores, units, 1e-3 * (double)x->device_ns);
 }
 
 rkf_status encoder_run_whole(const struct encoder *e, struct exec *x, const struct batch *b, struct rows *out,
@@ -278,7 +271,7 @@ static rkf_status encoder_run(struct body *body, struct exec *x, const struct ba
     struct encoder *e = (struct encoder *)body;
     struct batch b = *given;
     int64_t began_ns = time_now_ns();
-    x->stalled_ns = x->device_ns = 0;
+    x->stalled_ns = 0;
     rkf_status rc = check_batch(e, &b, err);
     if (rc)
         return rc;
@@ -301,7 +294,6 @@ static void encoder_release(struct body *body)
 const struct body_ops encoder_ops = {
     .limits = encoder_limits,
     .cost_us = encoder_cost_us,
-    .device_us = encoder_device_us,
     .run = encoder_run,
     .release = encoder_release,
 };

@@ -75,6 +75,7 @@ struct pool {
     uint32_t n_cores;
     struct place_core core[NPU_MAX_CORES];
     int64_t sick_until_ns[NPU_MAX_CORES];
+    int64_t again_ns; /* placement wants to be asked again then; 0: not because of the time */
     struct core_stats stats[NPU_MAX_CORES];
     uint8_t users[MOST_THREADS]; /* by thread slot: the cores that it works for */
     int share[NPU_MAX_CORES];    /* how many threads a core has */
@@ -157,13 +158,11 @@ struct rkf_model {
     uint32_t in_flight;   /* works */
     uint32_t jobs;        /* alive */
     uint64_t waiting_items, running_items;
-    uint64_t runs_on[NPU_MAX_CORES]; /* works that ran on one, two, three cores */
-    struct place_demand demand;      /* items in the system, lately */
-    uint8_t parting;                 /* how auto parted its cores last */
-    uint8_t trial;                   /* placement's wish to try that many cores, */
-    int64_t trial_since_ns;          /* waited for since then */
-    float usual_tokens;              /* of an item; 0: none came yet */
-    bool closing, off_npu;           /* off_npu: runs cpu_body now */
+    struct place_demand demand; /* items in the system, lately */
+    struct parting_judge judge; /* of automatic ones that may join cores */
+    float usual_tokens;         /* of an item, on average; */
+    float n_usual;              /* of so many */
+    bool closing, off_npu;      /* off_npu: runs cpu_body now */
     int64_t n_requests, n_inputs, n_tokens, n_truncated, n_batches, n_failed, n_fallbacks;
 };
 /* The model's head, packed at first use. RKF_UNSUPPORTED if it has none. */
@@ -303,15 +302,18 @@ struct work {          /* what one exec runs at once: a batch of one model */
     int32_t priority;
     int64_t since_ns, start_ns;
     uint32_t attempts;
+    bool judged;    /* its model's parting_judge is told what it did: */
+    uint32_t epoch; /* of the judge when it began */
 };
 void queue_init(rkf_runtime *rt);
 rkf_status queue_submit(struct job *job, uint64_t *ticket, rkf_error *err) MUST_CHECK; /* takes the job on success */
 /* Blocking: submits, takes part in the work, takes the result; the job is gone afterwards, also on failure. */
 rkf_status queue_run(struct job *job, rkf_result **out, rkf_error *err) MUST_CHECK;
 rkf_status queue_cancel(struct rkf_model *m, uint64_t ticket);
-void queue_close_model(struct rkf_model *m); /* ends what waits, waits for what runs */
-void queue_schedule(rkf_runtime *rt);        /* lock held: hands all that can start to its runner */
-struct work *queue_take(rkf_runtime *rt);    /* lock held: the next work that can start, its runner taken; NULL: none */
+void queue_close_model(struct rkf_model *m);                  /* ends what waits, waits for what runs */
+void queue_load_changed(struct rkf_model *m, int64_t now_ns); /* lock held: items came, or are gone */
+void queue_schedule(rkf_runtime *rt);                         /* lock held: hands all that can start to its runner */
+struct work *queue_take(rkf_runtime *rt); /* lock held: the next work that can start, its runner taken; NULL: none */
 void queue_end(struct job *job, rkf_status status, const rkf_error *err); /* lock held: decides the answer, once */
 void job_unlink(struct job *job);   /* lock held: out of its queue, if it is in one */
 void job_release(struct job *job);  /* lock held: frees it once nobody holds it */

@@ -56,14 +56,21 @@ void job_unlink(struct job *job)
     }
 }
 
-/* What placement wants to know of the load: how long texts are, and how many there are at once. */
-static void note_demand(struct rkf_model *m, const struct job *job, int64_t now)
+void queue_load_changed(struct rkf_model *m, int64_t now_ns)
 {
+    uint32_t in_system = (uint32_t)(m->waiting_items + m->running_items);
+    place_demand_note(&m->demand, now_ns, in_system);
+    parting_note(&m->judge, in_system > 0, now_ns);
+}
+
+/* How long texts are: the mean of the last few hundred, so that it hardly moves during a turn of the judge. */
+static void note_lengths(struct rkf_model *m, const struct job *job)
+{
+    enum { LAST = 500 };
     for (uint32_t i = 0; i < job->n_items && i < 16; i++) {
-        float n = (float)job->items[i].n;
-        m->usual_tokens = m->usual_tokens > 0 ? 0.95f * m->usual_tokens + 0.05f * n : n;
+        m->n_usual += m->n_usual < LAST;
+        m->usual_tokens += ((float)job->items[i].n - m->usual_tokens) / m->n_usual;
     }
-    place_demand_note(&m->demand, now, (uint32_t)(m->waiting_items + m->running_items));
 }
 
 static void timer_add(rkf_runtime *rt, struct job *job)
@@ -110,7 +117,8 @@ static rkf_status enqueue(struct job *job, rkf_error *err)
     job->queued = true;
     rt->waiting_items += job->n_items;
     m->waiting_items += job->n_items;
-    note_demand(m, job, job->queued_ns);
+    note_lengths(m, job);
+    queue_load_changed(m, job->queued_ns);
     m->jobs++;
     m->n_requests++;
     m->n_inputs += job->n_inputs;
@@ -132,7 +140,10 @@ void queue_end(struct job *job, rkf_status status, const rkf_error *err)
     job->error.status = status;
     if (status)
         job->model->n_failed++;
-    job_unlink(job);
+    if (job->queued) {
+        job_unlink(job);
+        queue_load_changed(job->model, time_now_ns());
+    }
     timer_remove(job->model->rt, job);
     if (job->blocking) {
         pthread_cond_signal(&job->wake);

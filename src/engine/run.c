@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What happens on an exec: a work becomes a batch, the body runs it, tasks take their rows. And the keeper: a thread
- * that ends requests at their deadline and looks again at cores that were sick or leased by another process. */
+ * that ends requests at their deadline, starts what waited a moment for others to join, and looks again at cores that
+ * were sick or leased by another process. */
 #include "engine/engine.h"
 
 #include <string.h>
@@ -234,6 +235,9 @@ static void *keeper_main(void *arg)
     while (!rt->closing) {
         int64_t next = keeper_pass(rt, time_now_ns());
         queue_schedule(rt);
+        for (int k = 0; k < POOL_KINDS; k++)
+            if (rt->pool[k].again_ns && rt->pool[k].again_ns < next)
+                next = rt->pool[k].again_ns;
         if (rt->answers) {
             queue_unlock(rt);
             pthread_mutex_lock(&rt->lock);

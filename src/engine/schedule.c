@@ -27,7 +27,6 @@ struct waiting_list {
     struct place_waiting rows[MAX_WAITING];
     struct candidate of[MAX_WAITING];
     uint32_t n_models, n;
-    int64_t now;
 };
 
 struct route { /* how a model runs on a pool now */
@@ -63,55 +62,10 @@ static void predict(const struct rkf_model *m, const struct route *r, const stru
         row->cost_us[c] = ops->cost_us(r->body, c + 1, lengths, n);
 }
 
-/* Cores of the model that are neither sick nor leased by another process. */
-static uint32_t count_usable(const struct pool *p, uint8_t cores)
+/* Placement may part the model's cores, and is told what the ways to do so delivered. */
+static bool is_judged(const struct rkf_model *m, const struct pool *p, const struct route *r)
 {
-    uint32_t n = 0;
-    for (uint32_t c = 0; c < p->n_cores; c++)
-        n += (cores >> c & 1) && p->core[c].health == CORE_WELL && !p->core[c].leased_away;
-    return n;
-}
-
-typedef uint32_t predict_fn(const struct body *b, uint32_t n_cores, const uint32_t *lengths, uint32_t n);
-
-/* As a line through two runs: one usual text, and eight. */
-static struct place_cost line_of(predict_fn *us, const struct body *b, uint32_t n_cores, uint32_t tokens)
-{
-    const uint32_t lengths[8] = { tokens, tokens, tokens, tokens, tokens, tokens, tokens, tokens };
-    float one = us ? (float)us(b, n_cores, lengths, 1) : 0, eight = us ? (float)us(b, n_cores, lengths, 8) : 0;
-    struct place_cost c = { .token_us = (eight - one) / (7 * (float)tokens) };
-    c.fixed_us = one - c.token_us * (float)tokens;
-    return c;
-}
-
-/* How many cores the next batch should try; not for ever: one of them may hang. */
-static uint8_t trial_wish(struct rkf_model *m, uint32_t cores, int64_t now)
-{
-    int64_t patience = 100 * 1000 * 1000 + 8 * m->demand.run_ns;
-    uint8_t wish = place_trial(m->runs_on, (uint64_t)m->n_batches + m->in_flight, cores);
-    if (wish != m->trial || now - m->trial_since_ns > 64 * patience) {
-        m->trial = wish;
-        m->trial_since_ns = now;
-    }
-    return now - m->trial_since_ns < patience ? wish : 0;
-}
-
-/* What placement is told of a model whose cores it may join. */
-static void describe_costs(struct rkf_model *m, const struct pool *p, const struct route *r, int64_t now,
-                           struct place_model *out)
-{
-    uint32_t tokens = (uint32_t)m->usual_tokens;
-    if (!tokens)
-        return;
-    for (uint32_t c = 0; c < p->n_cores; c++) {
-        out->run[c] = line_of(r->body->ops->cost_us, r->body, c + 1, tokens);
-        out->busy[c] = line_of(r->body->ops->device_us, r->body, c + 1, tokens);
-    }
-    out->tokens = (float)tokens;
-    out->most_tokens = (float)m->batch_tokens;
-    out->requests = place_demand_get(&m->demand, now);
-    out->parting = m->parting;
-    out->trial = trial_wish(m, count_usable(p, out->cores), now);
+    return r->automatic && !r->whole && p->device->joint_lanes && !m->graph;
 }
 
 static void list_add(struct waiting_list *l, struct rkf_model *m, const struct pool *p, const struct route *r,
@@ -127,19 +81,15 @@ static void list_add(struct waiting_list *l, struct rkf_model *m, const struct p
             .joint_lanes = p->device->joint_lanes && !m->graph,
             .whole = r->whole,
         };
-        struct place_model *pm = &l->place_models[l->n_models - 1];
-        if (pm->joint_lanes && pm->automatic && !pm->whole && p->n_cores > 1)
-            describe_costs(m, p, r, l->now, pm);
     }
     row.model = l->n_models - 1;
     l->of[l->n] = of;
     l->rows[l->n++] = row;
 }
 
-static void list_fill(struct waiting_list *l, rkf_runtime *rt, const struct pool *p, int64_t now)
+static void list_fill(struct waiting_list *l, rkf_runtime *rt, const struct pool *p)
 {
     l->n = l->n_models = 0;
-    l->now = now;
     for (struct rkf_model *m = rt->models; m; m = m->next) {
         struct route r;
         if (!route_find(m, p, &r))
@@ -150,6 +100,7 @@ static void list_fill(struct waiting_list *l, rkf_runtime *rt, const struct pool
         for (struct queue *q = m->queues; q; q = q->next)
             if (q->first) {
                 struct place_waiting row = { .priority = q->priority, .since_ns = q->first->queued_ns };
+                row.requests = m->waiting_items < UINT32_MAX ? (uint32_t)m->waiting_items : UINT32_MAX;
                 if (r.automatic && p->n_cores > 1)
                     predict(m, &r, q, &row);
                 list_add(l, m, p, &r, row, (struct candidate){ .queue = q });
@@ -185,9 +136,7 @@ static bool item_long(const struct rkf_model *m, const struct item *it)
 static struct work *work_make(struct rkf_model *m, struct queue *q, const struct place_out *o)
 {
     struct work *w = mem_zalloc(1, sizeof *w);
-    uint32_t cap = 0, budget = o->tokens, most = m->batch_tokens;
-    if (!budget || budget > most)
-        budget = most = take_tokens(m, q, o->cores);
+    uint32_t cap = 0, budget = o->requests ? m->batch_tokens : take_tokens(m, q, o->cores);
     if (!w)
         return NULL;
     *w = (struct work){ .model = m, .priority = q->priority, .since_ns = q->first->queued_ns };
@@ -200,7 +149,7 @@ static struct work *work_make(struct rkf_model *m, struct queue *q, const struct
         for (; i < job->n_items && !full; i++) {
             uint32_t n = job->items[i].n;
             bool other = item_long(m, &job->items[i]) != w->long_texts; /* another body's */
-            bool enough = w->n_tokens + n > most || (w->n_tokens + n > budget && w->n_seqs >= o->requests);
+            bool enough = w->n_tokens + n > budget || (o->requests && w->n_seqs >= o->requests);
             if (w->n_seqs && (other || enough || (most_seqs && w->n_seqs == most_seqs))) {
                 full = true;
                 break;
@@ -298,7 +247,7 @@ static struct work *work_start(struct pool *p, struct rkf_model *m, struct candi
         count_batch(&p->rt->batch_inputs, w->n_seqs);
         count_batch(&p->rt->batch_tokens, w->n_tokens);
     }
-    struct route route;
+    struct route route = { 0 };
     w->body = route_find(m, p, &route) ? route.body : m->body;
     w->lane = lane;
     w->runner = r;
@@ -307,10 +256,9 @@ static struct work *work_start(struct pool *p, struct rkf_model *m, struct candi
     m->in_flight++;
     m->running_items += w->n_seqs;
     w->n_answered = 0;
-    if (o->parting)
-        m->parting = o->parting;
-    if ((uint32_t)__builtin_popcount(o->cores) == m->trial)
-        m->trial_since_ns = now;
+    w->judged = route.body && is_judged(m, p, &route);
+    if (w->judged)
+        w->epoch = parting_began(&m->judge, now);
     for (uint32_t c = 0; c < p->n_cores; c++)
         if (o->cores >> c & 1) {
             if (!p->core[c].runs++)
@@ -382,10 +330,48 @@ static float pool_demand(const rkf_runtime *rt, const struct pool *p, int64_t no
     return sum;
 }
 
+/* How the models' cores are parted now. */
+static void choose_ways(struct waiting_list *l, const struct pool *p, const struct place_in *in)
+{
+    for (uint32_t i = 0; i < l->n_models; i++) {
+        struct rkf_model *m = l->models[i];
+        struct route r;
+        if (!route_find(m, p, &r) || !is_judged(m, p, &r))
+            continue;
+        uint32_t cores = (uint32_t)__builtin_popcount(place_usable(in, i));
+        l->place_models[i].requests = place_demand_get(&m->demand, in->now_ns);
+        l->place_models[i].way = parting_choose(&m->judge, cores, false, l->place_models[i].requests, in->now_ns);
+    }
+}
+
+/* false: nothing can start. *out: the work that does; NULL: it did not work out, another may. */
+static bool take_from(struct pool *p, int64_t now, struct work **out)
+{
+    struct waiting_list l;
+    struct place_out o;
+    list_fill(&l, p->rt, p);
+    struct place_in in = { .now_ns = now,
+                           .n_cores = p->n_cores,
+                           .demand = pool_demand(p->rt, p, now),
+                           .models = l.place_models,
+                           .n_models = l.n_models,
+                           .waiting = l.rows,
+                           .n_waiting = l.n };
+    memcpy(in.core, p->core, sizeof in.core);
+    choose_ways(&l, p, &in);
+    if (place_next(&in, &o)) {
+        *out = work_start(p, l.models[l.rows[o.waiting].model], l.of[o.waiting], &o, now);
+        return true;
+    }
+    if (o.again_ns && o.again_ns != p->again_ns)
+        keeper_poke(p->rt);
+    p->again_ns = o.again_ns;
+    return false;
+}
+
 struct work *queue_take(rkf_runtime *rt)
 {
     int64_t now = time_now_ns();
-    struct waiting_list list;
     for (int k = 0; k < POOL_KINDS && !rt->closing; k++)
         if (rt->pool[k].device) {
             cores_recover(&rt->pool[k], now);
@@ -396,19 +382,9 @@ struct work *queue_take(rkf_runtime *rt)
         if (!p->device)
             continue;
         for (int tries = 0; tries < 64; tries++) { /* a lost lease or a failed request lets the next one try */
-            list_fill(&list, rt, p, now);
-            struct place_in in = { .now_ns = now,
-                                   .n_cores = p->n_cores,
-                                   .demand = pool_demand(rt, p, now),
-                                   .models = list.place_models,
-                                   .n_models = list.n_models,
-                                   .waiting = list.rows,
-                                   .n_waiting = list.n };
-            memcpy(in.core, p->core, sizeof in.core);
-            struct place_out out;
-            if (!list.n || !place_next(&in, &out))
+            struct work *w;
+            if (!take_from(p, now, &w))
                 break;
-            struct work *w = work_start(p, list.models[list.rows[out.waiting].model], list.of[out.waiting], &out, now);
             if (w)
                 return w;
         }
@@ -439,6 +415,22 @@ static bool may_retry(const struct work *w, const struct pool *p, rkf_status sta
     return status == RKF_DEVICE && w->attempts == 0 && elsewhere && !m->closing;
 }
 
+/* What a work did, in tokens of usual texts: as much more than so many usual ones as it may take longer, so that it is
+ * the same whether few long texts came or many short ones. */
+static double work_done(const struct work *w)
+{
+    uint32_t lengths[64], usual[64], n = 0, cores = (uint32_t)__builtin_popcount(w->lane->cores);
+    double tokens = (double)w->n_seqs * (double)w->model->usual_tokens;
+    for (uint32_t s = 0; s < w->n_slices; s++)
+        for (uint32_t i = 0; i < w->slices[s].n && n < 64; i++) {
+            usual[n] = (uint32_t)(w->model->usual_tokens + 0.5f);
+            lengths[n++] = w->slices[s].job->items[w->slices[s].first + i].n;
+        }
+    const struct body_ops *ops = w->body->ops;
+    uint32_t took = ops->cost_us ? ops->cost_us(w->body, cores, lengths, n) : 0;
+    return took ? tokens * took / ops->cost_us(w->body, cores, usual, n) : tokens;
+}
+
 bool queue_work_done(struct work *w, rkf_status status, const rkf_error *err)
 {
     struct lane *l = w->lane;
@@ -464,10 +456,10 @@ bool queue_work_done(struct work *w, rkf_status status, const rkf_error *err)
     w->model->in_flight--;
     w->model->running_items -= w->n_seqs - w->n_answered;
     w->model->demand.run_ns += (now - w->start_ns - w->model->demand.run_ns) / 8;
-    place_demand_note(&w->model->demand, now, (uint32_t)(w->model->waiting_items + w->model->running_items));
+    queue_load_changed(w->model, now);
+    if (w->judged)
+        parting_ended(&w->model->judge, w->epoch, w->start_ns, status ? 0 : w->n_seqs, status ? 0 : work_done(w), now);
     w->model->n_batches++;
-    if (!status)
-        w->model->runs_on[__builtin_popcount(l->cores) - 1]++;
     w->runner->work = NULL;
     w->runner->lent = false;
     w->runner = NULL;

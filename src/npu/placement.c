@@ -11,10 +11,8 @@ enum {
     UNKNOWN_COST_US = 1000,
     HALF_LIFE_NS = 100 * 1000 * 1000,
     HALF_LIFE_RUNS = 3,
-    HOST_US = 100,                /* from an answer to the same client's next request, at the least */
     LATE_NS = 2000 * 1000 * 1000, /* after its predicted end a core may hang */
-    TRIALS = 4,                   /* runs on one, two and three cores before what they cost is believed */
-    TRIAL_EVERY = 256, /* batches: what was slow once, by bad luck or before the clock changed, gets another chance */
+    GATHER_PART = 8,              /* of a run's predicted time is waited for others to join */
 };
 
 static uint32_t count(uint8_t cores)
@@ -133,70 +131,6 @@ static uint32_t joint_limit(const struct place_in *in, uint32_t self, uint8_t id
 
 /* ---- parting the cores of an automatic model */
 
-/* Ways to part one, two or three cores, by the sizes of the lanes. Earlier ones win ties: small lanes leave room. */
-static const struct {
-    uint8_t cores, lanes, size[NPU_MAX_CORES];
-} partings[] = { { 1, 1, { 1 } },       { 2, 2, { 1, 1 } }, { 2, 1, { 2 } },
-                 { 3, 3, { 1, 1, 1 } }, { 3, 2, { 2, 1 } }, { 3, 1, { 3 } } };
-enum { PARTINGS = sizeof partings / sizeof *partings };
-
-/* Requests of a batch when those in the system are dealt out evenly: over all execs, and one batch's worth that gathers
- * meanwhile. */
-static float even_requests(const struct place_model *m, uint32_t execs)
-{
-    float requests = m->requests < 1 ? 1 : m->requests, stages = (float)execs + 1;
-    return requests > stages ? requests / stages : 1;
-}
-
-/* Their tokens. */
-static float even_share(const struct place_model *m, uint32_t execs)
-{
-    float tokens = m->tokens * even_requests(m, execs);
-    return m->most_tokens > 0 && tokens > m->most_tokens ? m->most_tokens : tokens;
-}
-
-static float cost_of(const struct place_cost *c, float tokens)
-{
-    return c->fixed_us + c->token_us * tokens;
-}
-
-/* Batches per microsecond of a lane with this many execs in flight. One's work on the cores hides the CPU's part of the
- * others. gap: until the client of an answer sends its next request. */
-static float lane_rate(float run_us, float busy_us, float gap_us, float execs)
-{
-    float apart = execs / (run_us + gap_us), most = 1 / (busy_us > 0 ? busy_us : run_us);
-    return apart < most ? apart : most;
-}
-
-/* Tokens per microsecond of lanes of these sizes (the largest first): each works off one batch after another. */
-static float parting_rate(const struct place_model *m, int way, uint32_t depth)
-{
-    uint32_t lanes = partings[way].lanes;
-    float requests = m->requests < 1 ? 1 : m->requests, tokens = even_share(m, lanes * depth), rate = 0;
-    for (uint32_t i = 0; i < lanes; i++) {
-        uint32_t n = partings[way].size[i] - 1u;
-        float run = cost_of(&m->run[n], tokens), busy = cost_of(&m->busy[n], tokens);
-        float mine = requests / (float)lanes; /* in this lane; below one per lane, the first ones have them */
-        mine = mine >= 1 ? mine : requests > (float)i + 1 ? 1 : requests > (float)i ? requests - (float)i : 0;
-        if (mine >= (float)depth + 0.5f) { /* some wait: there is no gap */
-            rate += tokens * lane_rate(run, busy, 0, (float)depth);
-            continue;
-        }
-        float lower = floorf(mine), part = mine - lower;
-        rate += tokens * ((1 - part) * lane_rate(run, busy, HOST_US, lower) +
-                          part * lane_rate(run, busy, HOST_US, lower + 1 > (float)depth ? (float)depth : lower + 1));
-    }
-    return rate;
-}
-
-static bool cost_known(const struct place_model *m, uint32_t n_cores)
-{
-    for (uint32_t i = 0; i < n_cores; i++)
-        if (!(m->run[i].fixed_us + m->run[i].token_us > 0))
-            return false;
-    return m->tokens > 0;
-}
-
 /* Another model is at work on the same cores, or was a moment ago. */
 static bool has_rivals(const struct place_in *in, const struct place_model *m)
 {
@@ -208,50 +142,37 @@ static bool has_rivals(const struct place_in *in, const struct place_model *m)
     return in->demand > m->requests + 0.5f;
 }
 
-/* Lanes of the best way to part `usable`; 0: not parted. *which: the way, plus 1. */
-static uint32_t part(const struct place_in *in, const struct place_model *m, uint8_t usable, uint8_t *lanes,
-                     uint8_t *which)
+/* Lanes of the way to part `usable`, fewest cores left out; 0: not parted. */
+static uint32_t part(const struct place_in *in, const struct place_model *m, uint8_t usable, uint8_t *lanes)
 {
-    static const float gain = 1.03f, /* predictions are not better than that */
-        stay = 1.05f;
-    int best = -1;
-    float best_rate = 0;
-    if (!usable || !m->joint_lanes || !cost_known(m, count(usable)) || has_rivals(in, m))
+    const struct parting *p = m->way ? &partings[m->way - 1] : NULL;
+    if (!p || !m->joint_lanes || p->of_cores != count(usable) || has_rivals(in, m))
         return 0;
-    uint32_t depth = in->core[__builtin_ctz(usable)].depth;
-    for (int way = 0; way < PARTINGS; way++) {
-        if (partings[way].cores != count(usable))
-            continue;
-        float rate = parting_rate(m, way, depth ? depth : 1) * (way + 1 == m->parting ? stay : 1);
-        if (best < 0 || rate > best_rate * gain) {
-            best = way;
-            best_rate = rate;
-        }
-    }
-    if (best < 0)
-        return 0;
-    *which = (uint8_t)(best + 1);
-    uint8_t left = usable;
-    for (uint32_t i = 0; i < partings[best].lanes; i++) {
+    for (uint32_t i = 0; i < p->lanes; i++) {
         lanes[i] = 0;
-        for (uint32_t k = 0; k < partings[best].size[i]; k++) {
-            uint8_t lowest = (uint8_t)(left & -left);
+        for (uint32_t k = 0; k < p->size[i]; k++) {
+            uint8_t lowest = (uint8_t)(usable & -usable);
             lanes[i] |= lowest;
-            left &= (uint8_t)~lowest;
+            usable &= (uint8_t)~lowest;
         }
     }
-    return partings[best].lanes;
+    return p->lanes;
+}
+
+uint8_t place_usable(const struct place_in *in, uint32_t model)
+{
+    return read_state(in).usable & in->models[model].cores & (uint8_t)~late_cores(in);
 }
 
 uint32_t place_partition(const struct place_in *in, uint32_t model, uint8_t lanes[NPU_MAX_CORES])
 {
     const struct place_model *m = &in->models[model];
-    uint8_t usable = read_state(in).usable & m->cores, which;
+    uint8_t usable = place_usable(in, model);
     if (is_fixed(m)) {
         lanes[0] = m->cores;
         return 1;
     }
-    uint32_t n = part(in, m, usable, lanes, &which);
+    uint32_t n = part(in, m, usable, lanes);
     if (n)
         return n;
     for (uint32_t i = 0; i < in->n_cores; i++)
@@ -296,35 +217,52 @@ static struct candidate look_at(const struct place_in *in, uint32_t self, uint8_
     return c;
 }
 
-/* The lane that auto takes now; 0: none. *out: tokens and requests of its batch, and how the cores are parted. */
+/* Requests of a batch when those in the system are dealt out evenly. */
+static float even_share(const struct place_model *m, uint32_t depth)
+{
+    const struct parting *p = &partings[m->way - 1];
+    float requests = m->requests < 1 ? 1 : m->requests;
+    return requests / (float)(p->lanes * (p->gather ? 1 : depth));
+}
+
+/* May a batch begin on this lane of a way, or does it wait for more? A lane that is at work waits for its share, a free
+ * one that gathers for a moment. *again_ns: the end of that. */
+static bool is_time(const struct place_in *in, const struct candidate *c, uint32_t self, int64_t *again_ns)
+{
+    const struct place_waiting *w = &in->waiting[self];
+    const struct place_model *m = &in->models[w->model];
+    float share = even_share(m, in->core[__builtin_ctz(c->lane)].depth);
+    if (!w->requests || (float)w->requests >= floorf(share))
+        return true;
+    if (c->busy)
+        return false;
+    if (!partings[m->way - 1].gather)
+        return true;
+    int64_t until = w->since_ns + (c->finish_ns - in->now_ns) / GATHER_PART;
+    if (in->now_ns >= until)
+        return true;
+    if (!*again_ns || until < *again_ns)
+        *again_ns = until;
+    return false;
+}
+
+/* The lane that auto takes now; 0: none. *out: how much its batch should take, and how the cores are parted. */
 static uint8_t choose_auto(const struct place_in *in, uint32_t self, const struct state *s, uint8_t kept_free,
                            struct place_out *out)
 {
     const struct place_waiting *w = &in->waiting[self];
     const struct place_model *m = &in->models[w->model];
     uint8_t open = s->open & m->cores & (uint8_t)~kept_free, idle = s->idle & open, lanes[NPU_MAX_CORES];
-    uint8_t usable = s->usable & m->cores & (uint8_t)~late_cores(in);
-    uint32_t parts = part(in, m, usable, lanes, &out->parting);
+    uint32_t parts = part(in, m, place_usable(in, w->model), lanes);
     struct candidate best = { 0 };
-    bool trial = parts && m->trial && m->trial <= count(usable);
-    for (uint8_t lane = 1; trial && lane <= all_cores(in); lane++) {
-        struct candidate c = look_at(in, self, lane);
-        if (!(lane & ~open) && c.cores == m->trial && (!best.lane || better(&c, &best)))
-            best = c;
-    }
-    if (trial && !best.lane)
-        return 0; /* soon: whoever has them ends */
-    for (uint32_t i = 0; i < parts && !trial; i++) {
+    for (uint32_t i = 0; i < parts; i++) {
         struct candidate c = look_at(in, self, lanes[i]);
-        if (!(lanes[i] & ~open) && (!best.lane || better(&c, &best)))
+        if (!(lanes[i] & ~open) && (!best.lane || better(&c, &best)) && is_time(in, &c, self, &out->again_ns))
             best = c;
     }
-    if (trial)
-        parts = count(usable) / m->trial; /* a batch as it would be if that were the rule */
-    if (parts > 1 && best.lane) {         /* a single lane takes what there is */
-        uint32_t execs = parts * in->core[__builtin_ctz(best.lane)].depth;
-        out->tokens = (uint32_t)even_share(m, execs) + 1;
-        out->requests = (uint32_t)ceilf(even_requests(m, execs));
+    if (parts && best.lane) {
+        out->requests = (uint32_t)ceilf(even_share(m, in->core[__builtin_ctz(best.lane)].depth));
+        out->way = m->way;
     }
     uint32_t limit = parts ? 0 : m->joint_lanes ? joint_limit(in, self, idle) : 1;
     for (uint8_t lane = 1; lane <= all_cores(in) && limit; lane++) {
@@ -342,6 +280,7 @@ bool place_next(const struct place_in *in, struct place_out *out)
 {
     struct state s = read_state(in);
     uint8_t kept_free = 0;
+    int64_t again_ns = 0;
     for (uint32_t i = next_in_order(in, in->n_waiting); i < in->n_waiting; i = next_in_order(in, i)) {
         const struct place_model *m = &in->models[in->waiting[i].model];
         struct place_out o = { .waiting = i };
@@ -358,9 +297,13 @@ bool place_next(const struct place_in *in, struct place_out *out)
             o.cores = lane;
             o.finish_ns = finish_on(in, &in->waiting[i], lane);
             *out = o;
+            out->again_ns = 0;
             return true;
         }
+        if (o.again_ns && (!again_ns || o.again_ns < again_ns))
+            again_ns = o.again_ns;
     }
+    out->again_ns = again_ns;
     return false;
 }
 
@@ -384,30 +327,19 @@ uint32_t place_width(const struct place_in *in, uint32_t model)
     return n ? n : 1;
 }
 
-/* ---- learning */
-
-/* Any number of cores a few times, then now and then again, in turns. */
-uint8_t place_trial(const uint64_t runs_on[NPU_MAX_CORES], uint64_t begun, uint32_t cores)
-{
-    for (uint32_t n = 0; n < cores; n++)
-        if (runs_on[n] < TRIALS)
-            return (uint8_t)(n + 1);
-    return cores && begun % TRIAL_EVERY == TRIAL_EVERY - 1 ? (uint8_t)(begun / TRIAL_EVERY % cores + 1) : 0;
-}
-
 /* ---- demand */
 
 static double faded(const struct place_demand *d, int64_t now_ns)
 {
     double runs = HALF_LIFE_RUNS * (double)d->run_ns, half_life = runs > HALF_LIFE_NS ? runs : HALF_LIFE_NS;
-    return now_ns <= d->at_ns ? d->level : d->level * exp2(-(double)(now_ns - d->at_ns) / half_life);
+    double level = now_ns <= d->at_ns ? d->level : d->level * exp2(-(double)(now_ns - d->at_ns) / half_life);
+    return level > d->in_system ? level : d->in_system;
 }
 
 void place_demand_note(struct place_demand *d, int64_t now_ns, uint32_t in_system)
 {
     double level = faded(d, now_ns);
-    d->level = level > in_system ? level : in_system;
-    d->at_ns = now_ns;
+    *d = (struct place_demand){ now_ns, d->run_ns, in_system, level > in_system ? level : in_system };
 }
 
 float place_demand_get(const struct place_demand *d, int64_t now_ns)

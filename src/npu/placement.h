@@ -10,13 +10,11 @@
  *      predicted finish winning, ties to fewer cores, then to cores that no waiting explicit mask needs, then to the
  *      lowest core;
  *   3. auto of a native body may join cores. Joining is good for one stream and for large batches, and costs throughput
- *      otherwise, so its lanes are those of the best way to part its cores: 1+1+1, 2+1 or 3, whichever the costs that
- *      were learnt predict the highest throughput for, with as many requests as were in the system lately; another way
- *      must promise distinctly more, for while lanes of both are at work they wait for each other. A core whose work
- *      should have ended two seconds ago (a call that hangs, perhaps) is left out of the parting. Where costs
- *      are not known, or another model competes for the cores, it joins idle cores only, and only where a core stays
- *      free for every other batch that waits or was in the system lately: a joint run cannot be split when the next
- *      request comes;
+ *      otherwise, so its lanes are those of the way to part its cores that delivered most (npu/parting.h), and a lane's
+ *      next run begins beside another only when it has its share of the requests. A core whose work should have ended
+ *      two seconds ago (a call that hangs, perhaps) is left out of the parting. Where another model competes for the
+ *      cores, it joins idle cores only, and only where a core stays free for every other batch that waits or was in
+ *      the system lately: a joint run cannot be split when the next request comes;
  *   4. if the oldest request of the highest waiting priority needs cores that are busy, those of its cores that are
  *      free take no younger work of equal or lower priority (no starvation of joint lanes);
  *   5. cores that another model holds exclusively, that are sick, or that another process leases, are not candidates,
@@ -25,7 +23,7 @@
 #ifndef RKF_NPU_PLACEMENT_H
 #define RKF_NPU_PLACEMENT_H
 
-#include "npu/npu.h"
+#include "npu/parting.h"
 
 #define PLACE_MAX_LANES 7 /* subsets of three cores */
 
@@ -41,18 +39,10 @@ struct place_model {
     bool automatic;   /* may choose a lane within cores; else the lane is exactly `cores` */
     bool joint_lanes; /* auto may join cores (native bodies) */
     bool whole;       /* platform cpu, auto: one lane with all threads, always exactly `cores` */
-    /* auto with joint_lanes: the next batch takes this many cores, to learn what that costs (place_trial). It waits for
-     * them: under load they are hardly ever open at once by themselves. 0: no */
-    uint8_t trial;
-    /* Of models that are automatic with joint_lanes; zeros: not known. A run of t tokens on i + 1 cores takes
-     * run[i].fixed_us + run[i].token_us * t, of which the cores are at work during `busy`; the rest is the CPU's. */
-    struct place_cost {
-        float fixed_us, token_us;
-    } run[NPU_MAX_CORES], busy[NPU_MAX_CORES];
-    uint8_t parting;   /* how its cores were parted last: place_out.parting; 0: not yet */
-    float requests;    /* waiting and running, lately: place_demand_get */
-    float tokens;      /* of a typical request */
-    float most_tokens; /* of one batch; 0: no limit */
+    /* How its cores are parted: index into partings plus 1 (parting_choose); 0: they are not. Also for fixed ones, to
+     * say how their batches are dealt out. */
+    uint8_t way;
+    float requests; /* waiting and running, lately: place_demand_get */
 };
 struct place_waiting { /* the head of the queue of one (model, priority): queues are FIFO */
     uint32_t model;    /* index into models */
@@ -60,7 +50,8 @@ struct place_waiting { /* the head of the queue of one (model, priority): queues
     int64_t since_ns; /* when it was submitted */
     /* predicted microseconds of its next batch on 1, 2, 3 cores; 0: unknown, counts as 1000 */
     uint32_t cost_us[NPU_MAX_CORES];
-    uint32_t behind; /* further batches that wait in the same queue, as far as known */
+    uint32_t behind;   /* further batches that wait in the same queue, as far as known */
+    uint32_t requests; /* that wait in it; 0: not known */
 };
 struct place_in {
     int64_t now_ns;
@@ -76,27 +67,26 @@ struct place_out {
     uint32_t waiting;  /* index of the entry that runs */
     uint8_t cores;     /* its lane */
     int64_t finish_ns; /* predicted */
-    /* How much its batch should take, so that all execs find work: whichever of the two is more; 0: no wish. Requests
-     * besides tokens, so that a long text does not go alone where most of a run's cost is fixed. */
-    uint32_t tokens, requests;
-    uint8_t parting; /* how the cores of its model are parted now, to be passed in again; 0: they are not */
+    uint32_t requests; /* how many its batch should take, so that all execs find work; 0: no wish */
+    uint8_t way;       /* that the model's cores are parted by, and this run with them; 0: not parted */
+    int64_t again_ns;  /* false: ask again then, for somebody waits a moment to be joined by others; 0: nobody does */
 };
-/* true: run out->waiting on out->cores now. false: nothing can start. Call again after applying the answer. */
+/* true: run out->waiting on out->cores now. false: nothing can start; only out->again_ns is set. Call again after
+ * applying the answer. */
 bool place_next(const struct place_in *in, struct place_out *out);
 
 /* No lane of the model can ever start while its cores are as sick as they are: fail its requests, or take the CPU. */
 bool place_hopeless(const struct place_in *in, uint32_t model);
+/* Cores of the model that its parting may deal with: well, not leased away, their work not overdue. */
+uint8_t place_usable(const struct place_in *in, uint32_t model);
 /* Lanes that could each take a batch of this model right now: cut what waits into that many batches. At least 1. */
 uint32_t place_width(const struct place_in *in, uint32_t model);
-
-/* How many cores the next batch of a model should take so that their cost becomes known; 0: no wish. runs_on: batches
- * that ran on 1, 2, 3 cores; begun: batches so far, those in flight too; cores: that can be had. */
-uint8_t place_trial(const uint64_t runs_on[NPU_MAX_CORES], uint64_t begun, uint32_t cores);
 
 /* How many requests were in the system at once lately: rises at once, falls with a half-life of 100 ms, or of three
  * runs if they take longer than that. Note it whenever one comes or goes. Zero-initialised. */
 struct place_demand {
     int64_t at_ns, run_ns; /* run_ns: set by the caller: what a run took lately */
+    uint32_t in_system;    /* since at_ns */
     double level;
 };
 void place_demand_note(struct place_demand *d, int64_t now_ns, uint32_t in_system);

@@ -268,81 +268,114 @@ static void demand_rises_at_once_and_fades(void **state)
     assert_true(fabsf(place_demand_get(&d, 5) - 0) < 0.01f);
     place_demand_note(&d, 1000, 8);
     assert_true(fabsf(place_demand_get(&d, 1000) - 8) < 0.01f);
+    assert_true(fabsf(place_demand_get(&d, 50000000000) - 8) < 0.01f); /* nobody left */
     place_demand_note(&d, 2000, 1);
     assert_true(fabsf(place_demand_get(&d, 2000) - 8) < 0.01f);
     assert_true(fabsf(place_demand_get(&d, 1000 + 100000000) - 4) < 0.01f);
     place_demand_note(&d, 1000 + 200000000, 3);
     assert_true(fabsf(place_demand_get(&d, 1000 + 200000000) - 3) < 0.01f);
+    place_demand_note(&d, 1000 + 300000000, 0);
     assert_true(fabsf(place_demand_get(&d, 60000000000) - 0) < 0.01f);
     d = (struct place_demand){ .run_ns = 1000000000 }; /* a slow model: three runs */
     place_demand_note(&d, 1000, 8);
+    place_demand_note(&d, 1000, 0);
     assert_true(fabsf(place_demand_get(&d, 1000 + 3000000000) - 4) < 0.01f);
 }
 
-/* ---- parting and learning */
+/* ---- parting */
 
-/* A native model that joins perfectly and is known to; two execs per core. */
-static struct place_model joiner(void)
+/* Index plus 1. */
+static uint8_t way_of(uint8_t a, uint8_t b, uint8_t c, bool gather)
 {
-    return (struct place_model){ .cores = 7,
-                                 .automatic = true,
-                                 .joint_lanes = true,
-                                 .run = { { 300, 30 }, { 150, 15 }, { 100, 10 } },
-                                 .requests = 1,
-                                 .tokens = 20,
-                                 .most_tokens = 2048 };
+    for (uint8_t i = 0; i < PARTINGS; i++) {
+        const struct parting *p = &partings[i];
+        if (p->of_cores == 3 && p->size[0] == a && p->size[1] == b && p->size[2] == c && p->gather == gather)
+            return (uint8_t)(i + 1);
+    }
+    fail_msg("no such way");
+    return 0;
 }
 
-static void trials_wait_for_their_cores(void **state)
+/* A native model that may join its cores. */
+static struct place_model joiner(uint8_t way)
+{
+    return (struct place_model){ .cores = 7, .automatic = true, .joint_lanes = true, .way = way, .requests = 1 };
+}
+
+static void lanes_are_those_of_the_way(void **state)
 {
     (void)state;
-    struct place_model m = joiner();
+    struct place_model m = joiner(way_of(2, 1, 0, false));
     struct place_waiting w = { .cost_us = { 900, 450, 300 } };
+    struct place_in in = idle_npu(3, &m, 1, &w, 1);
+    struct place_out out;
+    assert_true(place_next(&in, &out));
+    assert_int_equal(out.cores, 3); /* both are idle: it ends earlier */
+    assert_int_equal(out.way, m.way);
+    occupy(&in, 2, 100);
+    assert_true(place_next(&in, &out));
+    assert_int_equal(out.cores, 4);
+    m.way = way_of(2, 0, 0, false); /* the third core is left idle */
+    assert_false(place_next(&in, &out));
+    assert_int_equal(out.again_ns, 0);
+    in.core[0].health = CORE_SICK; /* not a way to part two cores */
+    assert_true(place_next(&in, &out));
+    assert_int_equal(out.cores, 4);
+    assert_int_equal(out.way, 0);
+}
+
+static void batches_are_shares_of_what_is_there(void **state)
+{
+    (void)state;
+    struct place_model m = joiner(way_of(1, 1, 1, false));
+    struct place_waiting w = { .cost_us = { 900, 450, 300 }, .requests = 1 };
     struct place_in in = idle_npu(3, &m, 1, &w, 1);
     struct place_out out;
     for (int i = 0; i < 3; i++)
         in.core[i].depth = 2;
+    m.requests = 20; /* in six execs */
+    assert_true(place_next(&in, &out));
+    assert_int_equal(out.requests, 4);
     occupy(&in, 7, 100);
-    in.core[1].runs = 2;
-    m.trial = 1;
+    for (w.requests = 1; w.requests < 3; w.requests++) /* they are at work: the next runs wait for their share */
+        assert_false(place_next(&in, &out));
+    assert_int_equal(out.again_ns, 0); /* or for a lane to end */
     assert_true(place_next(&in, &out));
-    assert_int_equal(out.cores, 1);
-    m.trial = 2;
+    in.core[1].runs = 0;
+    w.requests = 1;
     assert_true(place_next(&in, &out));
-    assert_int_equal(out.cores, 5);
-    m.trial = 3;
-    assert_false(place_next(&in, &out)); /* until core 1 has room */
-    in.core[1].runs = 1;
-    assert_true(place_next(&in, &out));
-    assert_int_equal(out.cores, 7);
-    in.core[1].runs = 2;
-    in.core[1].health = CORE_SICK; /* it will not have room */
-    assert_true(place_next(&in, &out));
-    assert_false(out.cores & 2);
+    assert_int_equal(out.cores, 2);
 }
 
-static void trials_take_turns(void **state)
+static void gathering_waits_a_moment(void **state)
 {
     (void)state;
-    uint64_t runs[NPU_MAX_CORES] = { 0 }, some[NPU_MAX_CORES] = { 9, 9, 9 };
-    for (uint8_t n = 1; n <= 3; n++)
-        for (int i = 0; i < 4; i++, runs[n - 1]++)
-            assert_int_equal(place_trial(runs, 0, 3), n);
-    assert_int_equal(place_trial(runs, 0, 3), 0);
-    uint32_t seen[4] = { 0 };
-    for (uint64_t batches = 0; batches < 256 * 6; batches++)
-        seen[place_trial(some, batches, 3)]++;
-    assert_int_equal(seen[1], 2);
-    assert_int_equal(seen[2], 2);
-    assert_int_equal(seen[3], 2);
-    assert_int_equal(place_trial(some, 255, 0), 0);
+    struct place_model m = joiner(way_of(3, 0, 0, true));
+    struct place_waiting w = { .cost_us = { 9000, 4500, 3200 }, .requests = 7 };
+    struct place_in in = idle_npu(3, &m, 1, &w, 1);
+    struct place_out out;
+    w.since_ns = in.now_ns;
+    m.requests = 8;
+    assert_false(place_next(&in, &out));
+    assert_int_equal(out.again_ns, in.now_ns + 400 * 1000); /* an eighth of the run */
+    w.requests = 8;                                         /* all are there */
+    assert_true(place_next(&in, &out));
+    assert_int_equal(out.cores, 7);
+    assert_int_equal(out.requests, 8);
+    w.requests = 7;
+    in.now_ns = out.again_ns = w.since_ns + 400 * 1000;
+    assert_true(place_next(&in, &out));
+    m.requests = 1; /* nobody is expected back */
+    in.now_ns = w.since_ns;
+    w.requests = 1;
+    assert_true(place_next(&in, &out));
 }
 
 /* It may hang: nothing else may wait for it but what was told to. */
 static void late_cores_are_left_out(void **state)
 {
     (void)state;
-    struct place_model m = joiner();
+    struct place_model m = joiner(way_of(3, 0, 0, false));
     struct place_waiting w = { .cost_us = { 900, 450, 300 } };
     struct place_in in = idle_npu(3, &m, 1, &w, 1);
     struct place_out out;
@@ -589,8 +622,9 @@ int main(void)
         cmocka_unit_test(whole_platform_is_one_lane),
         cmocka_unit_test(width_counts_open_lanes),
         cmocka_unit_test(demand_rises_at_once_and_fades),
-        cmocka_unit_test(trials_wait_for_their_cores),
-        cmocka_unit_test(trials_take_turns),
+        cmocka_unit_test(lanes_are_those_of_the_way),
+        cmocka_unit_test(batches_are_shares_of_what_is_there),
+        cmocka_unit_test(gathering_waits_a_moment),
         cmocka_unit_test(late_cores_are_left_out),
         cmocka_unit_test(models_share_cores_unless_exclusive),
         cmocka_unit_test(exclusive_models_keep_others_off),

@@ -314,7 +314,6 @@ static rkf_status finish_step(struct run *r, struct step *s, rkf_error *err)
     }
     waited = time_now_ns() - since; /* longer than its slowest part runs: for others on these cores */
     r->x->stalled_ns += waited > longest ? waited - longest : 0;
-    r->x->device_ns += longest;
     if (rc)
         return rc;
     uint32_t row = s->piece * MAX_ROWS, rows = piece_rows(r, s->piece);

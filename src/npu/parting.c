@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "npu/parting.h"
+
+#include <math.h>
+#include <string.h>
+
+const struct parting partings[PARTINGS] = {
+    { 1, 1, { 1 }, false },      { 1, 1, { 1 }, true },     { 2, 1, { 2 }, false },    { 2, 2, { 1, 1 }, false },
+    { 2, 1, { 2 }, true },       { 2, 2, { 1, 1 }, true },  { 3, 1, { 3 }, false },    { 3, 3, { 1, 1, 1 }, false },
+    { 3, 1, { 2 }, false },      { 3, 2, { 2, 1 }, false }, { 3, 2, { 1, 1 }, false }, { 3, 1, { 3 }, true },
+    { 3, 3, { 1, 1, 1 }, true }, { 3, 1, { 2 }, true },     { 3, 2, { 2, 1 }, true },  { 3, 2, { 1, 1 }, true },
+};
+
+enum {
+    TURN_REQUESTS = 48, /* texts differ: that many are worth about a twentieth */
+    TURN_RUNS = 3,      /* of every exec; those that had begun when it begins are in for those that have not ended */
+    EXECS = 2,          /* of a lane that does not gather */
+    FORGET_TURNS = 400, /* after so many turns what was seen counts half */
+};
+
+/* 1, 2, 3, 4, then by doublings. */
+static uint8_t load_of(float requests)
+{
+    float r = requests < 1 ? 1 : requests;
+    int load = r < 4.5f ? (int)(r + 0.5f) - 1 : 4 + (int)(log2f(r / 4.5f));
+    return (uint8_t)(load < PARTING_LOADS ? load : PARTING_LOADS - 1);
+}
+
+/* More lanes than requests are the same as fewer; so is gathering where there is one for each lane. */
+static bool makes_sense(const struct parting *p, uint32_t cores, bool joined, uint8_t load)
+{
+    uint32_t requests = load + 1u; /* at the least */
+    if (p->of_cores != cores || (joined && (p->lanes > 1 || p->size[0] != cores)))
+        return false;
+    if (p->gather)
+        return requests > p->lanes;
+    return load == 0 ? p->lanes == 1 || p->size[0] == 1 : p->lanes <= requests || p->size[0] == 1;
+}
+
+static float confidence(const struct parting_judge *j, uint8_t load, const struct parting_score *s)
+{
+    return s->turns * exp2f(-(float)(j->turns[load] - s->at) / FORGET_TURNS);
+}
+
+static float best_seen(const struct parting_judge *j, uint8_t load)
+{
+    float best = 0;
+    for (int i = 0; i < PARTINGS; i++) {
+        const struct parting_score *s = &j->score[load][i];
+        if (s->turns > 0 && s->work / s->us > best)
+            best = s->work / s->us;
+    }
+    return best;
+}
+
+/* The way's part of the best that was seen with about as many requests, where it was tried; 0: nowhere. */
+static float elsewhere(const struct parting_judge *j, uint8_t load, int way)
+{
+    for (int off = 1; off < PARTING_LOADS; off++)
+        for (int side = -1; side <= 1; side += 2) {
+            int l = load + side * off;
+            if (l < 0 || l >= PARTING_LOADS || !(j->score[l][way].turns > 0))
+                continue;
+            return j->score[l][way].work / j->score[l][way].us / best_seen(j, (uint8_t)l);
+        }
+    return 0;
+}
+
+/* What it may well deliver: what it did, and more the less that has been seen; where it was not tried, what it did with
+ * other numbers of requests, and more the longer it was passed over; what nobody has tried may be anything. */
+static float promise(const struct parting_judge *j, uint8_t load, int way)
+{
+    static const float doubt = 0.08f, strange = 1.2f, patience = 50;
+    const struct parting_score *s = &j->score[load][way];
+    if (s->turns > 0)
+        return s->work / s->us * (1 + doubt / sqrtf(confidence(j, load, s)));
+    float part = elsewhere(j, load, way), best = best_seen(j, load);
+    return part > 0 ? part * strange * (1 + (float)j->turns[load] / patience) * (best > 0 ? best : 1) : INFINITY;
+}
+
+static void note(struct parting_judge *j, int64_t now)
+{
+    double ns = (double)(now - j->noted_ns);
+    j->noted_ns = now;
+    j->busy_ns += j->busy ? ns : 0;
+    j->runs_ns += j->running * ns;
+}
+
+static void restart(struct parting_judge *j, int64_t now)
+{
+    note(j, now);
+    j->requests = j->runs = 0;
+    j->work = j->wall_ns = j->busy_ns = j->runs_ns = 0;
+}
+
+/* Work per us of this turn: what the runs that have ended did in their time, times how many there were at once; so the
+ * parts of runs that had begun before, or have not ended yet, are neither lost nor too many. */
+static float delivered(const struct parting_judge *j)
+{
+    return j->wall_ns > 0 && j->busy_ns > 0 ? (float)(1000 * j->work / j->wall_ns * (j->runs_ns / j->busy_ns)) : 0;
+}
+
+static void close_turn(struct parting_judge *j, int64_t now)
+{
+    static const float fade = 0.8f;
+    struct parting_score *s = &j->score[j->load][j->way - 1];
+    s->work = s->work * fade + delivered(j) * (float)j->requests;
+    s->us = s->us * fade + (float)j->requests;
+    s->turns = s->turns * fade + 1;
+    s->at = ++j->turns[j->load];
+    restart(j, now);
+}
+
+static bool turn_over(const struct parting_judge *j)
+{
+    const struct parting *p = &partings[j->way - 1];
+    uint32_t execs = p->lanes * (p->gather ? 1u : EXECS);
+    if (j->requests >= TURN_REQUESTS && j->runs >= TURN_RUNS * execs)
+        return true;
+    /* hopeless: a part of a turn is enough */
+    return j->requests >= TURN_REQUESTS / 3 && j->runs >= (TURN_RUNS - 1) * execs &&
+           delivered(j) < (1 - 1 / sqrtf((float)j->requests)) * best_seen(j, j->load);
+}
+
+uint8_t parting_choose(struct parting_judge *j, uint32_t cores, bool joined, float requests, int64_t now_ns)
+{
+    bool alike = j->way && fabsf(requests - j->like) <= fmaxf(0.75f, 0.3f * j->like);
+    bool stays = alike && makes_sense(&partings[j->way - 1], cores, joined, j->load);
+    if (stays && !turn_over(j))
+        return j->way;
+    if (stays)
+        close_turn(j, now_ns);
+    else
+        restart(j, now_ns);
+    uint8_t load = load_of(requests);
+    j->load = load;
+    j->like = requests;
+    uint8_t best = 0;
+    float most = 0;
+    for (uint8_t i = 0; i < PARTINGS; i++) {
+        float p = makes_sense(&partings[i], cores, joined, load) ? promise(j, load, i) : 0;
+        if (p > most) {
+            most = p;
+            best = (uint8_t)(i + 1);
+        }
+    }
+    if (best != j->way) {
+        j->way = best;
+        j->epoch++;
+        j->strangers = j->running;
+    }
+    return best;
+}
+
+void parting_note(struct parting_judge *j, bool work_in_system, int64_t now_ns)
+{
+    note(j, now_ns);
+    j->busy = work_in_system;
+}
+
+uint32_t parting_began(struct parting_judge *j, int64_t now_ns)
+{
+    note(j, now_ns);
+    j->running++;
+    return j->epoch;
+}
+
+void parting_ended(struct parting_judge *j, uint32_t epoch, int64_t began_ns, uint32_t requests, double work,
+                   int64_t now_ns)
+{
+    note(j, now_ns);
+    j->running--;
+    if (j->strangers) {
+        j->strangers -= epoch != j->epoch;
+        if (!j->strangers)
+            restart(j, now_ns);
+        return;
+    }
+    j->requests += requests;
+    j->runs += requests > 0;
+    j->work += work;
+    j->wall_ns += (double)(now_ns - began_ns);
+}

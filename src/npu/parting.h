@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The ways to part the cores of a model that may join them, and which one to take: the one that delivered most. What a
+ * run costs depends on what else is at work (the cores share the DRAM, the CPU its threads), and how many requests are
+ * in a batch on how the others are dealt out, so ways are not compared by predictions but tried: each for a turn of
+ * some dozens of requests, the promising ones again, the others now and then, apart for every number of cores that can
+ * be had and for about every doubling of the requests in the system. What counts is the work done per time during which
+ * there was any: for a number of requests, more of it is also a shorter wait.
+ *
+ * Not a thread's business: the caller locks. No clock: times are given, and must not fall.
+ */
+#ifndef RKF_NPU_PARTING_H
+#define RKF_NPU_PARTING_H
+
+#include "npu/npu.h"
+
+/* Lanes by their number of cores, the largest first; cores that are left over stay idle, for a DRAM that two cores
+ * already fill. Batches are dealt out over all execs, so that one lane's next run is ready when the first ends; or, if
+ * they gather, over the lanes: fewer and larger runs, and a free lane waits a moment for those who are expected back.
+ */
+struct parting {
+    uint8_t of_cores; /* how many can be had */
+    uint8_t lanes, size[NPU_MAX_CORES];
+    bool gather;
+};
+enum { PARTINGS = 16, PARTING_LOADS = 8 };
+extern const struct parting partings[PARTINGS];
+
+struct parting_score { /* faded sums */
+    float work, us, turns;
+    uint32_t at; /* the load's turn when it was tried last */
+};
+struct parting_judge {
+    struct parting_score score[PARTING_LOADS][PARTINGS];
+    uint32_t turns[PARTING_LOADS];
+    uint8_t way, load; /* way: index plus 1; 0: none yet */
+    bool busy;         /* there is work in the system */
+    uint32_t epoch;    /* rises when the way changes */
+    uint32_t running,
+        strangers; /* runs in flight; of those, begun under an earlier way: until they end nothing counts */
+    int64_t noted_ns;
+    /* this turn */
+    float like;              /* requests in the system when it began */
+    uint32_t requests, runs; /* that have ended */
+    double work, wall_ns;    /* what they did, and how long each took, summed up */
+    double busy_ns, runs_ns; /* time with work in the system; the same of each run in flight, summed up */
+};
+
+/* The way to take now, as index into partings plus 1, for so many cores and about so many requests in the system.
+ * joined: all of them in one lane, only its batches are to be chosen. 0: no cores. */
+uint8_t parting_choose(struct parting_judge *j, uint32_t cores, bool joined, float requests, int64_t now_ns);
+/* Requests came, or have been answered. */
+void parting_note(struct parting_judge *j, bool work_in_system, int64_t now_ns);
+/* A run begins; the answer is passed to parting_ended with what it did (nothing, if it failed) and when it began. */
+uint32_t parting_began(struct parting_judge *j, int64_t now_ns);
+void parting_ended(struct parting_judge *j, uint32_t epoch, int64_t began_ns, uint32_t requests, double work,
+                   int64_t now_ns);
+
+#endif
