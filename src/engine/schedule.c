@@ -258,7 +258,7 @@ static struct work *work_start(struct pool *p, struct rkf_model *m, struct candi
     w->n_answered = 0;
     w->judged = route.body && is_judged(m, p, &route);
     if (w->judged)
-        w->epoch = parting_began(&m->judge, now);
+        w->epoch = parting_began(&m->judge, o->way != 0, now);
     for (uint32_t c = 0; c < p->n_cores; c++)
         if (o->cores >> c & 1) {
             if (!p->core[c].runs++)

@@ -12,10 +12,11 @@ const struct parting partings[PARTINGS] = {
 };
 
 enum {
-    TURN_REQUESTS = 48, /* texts differ: that many are worth about a twentieth */
-    TURN_RUNS = 3,      /* of every exec; those that had begun when it begins are in for those that have not ended */
-    EXECS = 2,          /* of a lane that does not gather */
-    FORGET_TURNS = 400, /* after so many turns what was seen counts half */
+    FIRST_REQUESTS = 16, /* the first turn of a way is short: most are not worth a second */
+    TURN_REQUESTS = 48,  /* texts differ: that many are worth about a twentieth */
+    TURN_RUNS = 2,       /* of every exec */
+    EXECS = 2,           /* of a lane that does not gather */
+    FORGET_TURNS = 400,  /* after so many turns what was seen counts half */
 };
 
 /* 1, 2, 3, 4, then by doublings. */
@@ -37,19 +38,11 @@ static bool makes_sense(const struct parting *p, uint32_t cores, bool joined, ui
     return load == 0 ? p->lanes == 1 || p->size[0] == 1 : p->lanes <= requests || p->size[0] == 1;
 }
 
-static float confidence(const struct parting_judge *j, uint8_t load, const struct parting_score *s)
-{
-    return s->turns * exp2f(-(float)(j->turns[load] - s->at) / FORGET_TURNS);
-}
-
 static float best_seen(const struct parting_judge *j, uint8_t load)
 {
     float best = 0;
-    for (int i = 0; i < PARTINGS; i++) {
-        const struct parting_score *s = &j->score[load][i];
-        if (s->turns > 0 && s->work / s->us > best)
-            best = s->work / s->us;
-    }
+    for (int i = 0; i < PARTINGS; i++)
+        best = fmaxf(best, j->score[load][i].speed);
     return best;
 }
 
@@ -59,9 +52,8 @@ static float elsewhere(const struct parting_judge *j, uint8_t load, int way)
     for (int off = 1; off < PARTING_LOADS; off++)
         for (int side = -1; side <= 1; side += 2) {
             int l = load + side * off;
-            if (l < 0 || l >= PARTING_LOADS || !(j->score[l][way].turns > 0))
-                continue;
-            return j->score[l][way].work / j->score[l][way].us / best_seen(j, (uint8_t)l);
+            if (l >= 0 && l < PARTING_LOADS && j->score[l][way].speed > 0)
+                return j->score[l][way].speed / best_seen(j, (uint8_t)l);
         }
     return 0;
 }
@@ -70,10 +62,12 @@ static float elsewhere(const struct parting_judge *j, uint8_t load, int way)
  * other numbers of requests, and more the longer it was passed over; what nobody has tried may be anything. */
 static float promise(const struct parting_judge *j, uint8_t load, int way)
 {
-    static const float doubt = 0.08f, strange = 1.2f, patience = 50;
+    static const float doubt = 0.5f, strange = 1.2f, patience = 50;
     const struct parting_score *s = &j->score[load][way];
-    if (s->turns > 0)
-        return s->work / s->us * (1 + doubt / sqrtf(confidence(j, load, s)));
+    if (s->speed > 0) {
+        float seen = s->requests * exp2f(-(float)(j->turns[load] - s->at) / FORGET_TURNS);
+        return s->speed * (1 + doubt / sqrtf(seen));
+    }
     float part = elsewhere(j, load, way), best = best_seen(j, load);
     return part > 0 ? part * strange * (1 + (float)j->turns[load] / patience) * (best > 0 ? best : 1) : INFINITY;
 }
@@ -104,9 +98,9 @@ static void close_turn(struct parting_judge *j, int64_t now)
 {
     static const float fade = 0.8f;
     struct parting_score *s = &j->score[j->load][j->way - 1];
-    s->work = s->work * fade + delivered(j) * (float)j->requests;
-    s->us = s->us * fade + (float)j->requests;
-    s->turns = s->turns * fade + 1;
+    float before = s->requests * fade, n = (float)j->requests;
+    s->speed = (s->speed * before + delivered(j) * n) / (before + n);
+    s->requests = before + n;
     s->at = ++j->turns[j->load];
     restart(j, now);
 }
@@ -114,12 +108,11 @@ static void close_turn(struct parting_judge *j, int64_t now)
 static bool turn_over(const struct parting_judge *j)
 {
     const struct parting *p = &partings[j->way - 1];
-    uint32_t execs = p->lanes * (p->gather ? 1u : EXECS);
-    if (j->requests >= TURN_REQUESTS && j->runs >= TURN_RUNS * execs)
-        return true;
-    /* hopeless: a part of a turn is enough */
-    return j->requests >= TURN_REQUESTS / 3 && j->runs >= (TURN_RUNS - 1) * execs &&
-           delivered(j) < (1 - 1 / sqrtf((float)j->requests)) * best_seen(j, j->load);
+    const struct parting_score *s = &j->score[j->load][j->way - 1];
+    if (j->requests < FIRST_REQUESTS || j->runs < TURN_RUNS * p->lanes * (p->gather ? 1u : EXECS))
+        return false;
+    bool hopeless = delivered(j) < (1 - 1 / sqrtf((float)j->requests)) * best_seen(j, j->load);
+    return !(s->speed > 0) || j->requests >= TURN_REQUESTS || hopeless;
 }
 
 uint8_t parting_choose(struct parting_judge *j, uint32_t cores, bool joined, float requests, int64_t now_ns)
@@ -158,11 +151,12 @@ void parting_note(struct parting_judge *j, bool work_in_system, int64_t now_ns)
     j->busy = work_in_system;
 }
 
-uint32_t parting_began(struct parting_judge *j, int64_t now_ns)
+uint32_t parting_began(struct parting_judge *j, bool parted, int64_t now_ns)
 {
     note(j, now_ns);
     j->running++;
-    return j->epoch;
+    j->strangers += !parted;
+    return parted ? j->epoch : j->epoch - 1;
 }
 
 void parting_ended(struct parting_judge *j, uint32_t epoch, int64_t began_ns, uint32_t requests, double work,

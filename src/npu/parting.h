@@ -26,18 +26,18 @@ struct parting {
 enum { PARTINGS = 16, PARTING_LOADS = 8 };
 extern const struct parting partings[PARTINGS];
 
-struct parting_score { /* faded sums */
-    float work, us, turns;
-    uint32_t at; /* the load's turn when it was tried last */
+struct parting_score {
+    float speed;    /* work per us; 0: never tried */
+    float requests; /* that it was seen with, the latest counting most */
+    uint32_t at;    /* the load's turn when it was tried last */
 };
 struct parting_judge {
     struct parting_score score[PARTING_LOADS][PARTINGS];
     uint32_t turns[PARTING_LOADS];
-    uint8_t way, load; /* way: index plus 1; 0: none yet */
-    bool busy;         /* there is work in the system */
-    uint32_t epoch;    /* rises when the way changes */
-    uint32_t running,
-        strangers; /* runs in flight; of those, begun under an earlier way: until they end nothing counts */
+    uint8_t way, load;           /* way: index plus 1; 0: none yet */
+    bool busy;                   /* there is work in the system */
+    uint32_t epoch;              /* rises when the way changes */
+    uint32_t running, strangers; /* runs in flight; of those, begun under another way: until they end nothing counts */
     int64_t noted_ns;
     /* this turn */
     float like;              /* requests in the system when it began */
@@ -51,8 +51,9 @@ struct parting_judge {
 uint8_t parting_choose(struct parting_judge *j, uint32_t cores, bool joined, float requests, int64_t now_ns);
 /* Requests came, or have been answered. */
 void parting_note(struct parting_judge *j, bool work_in_system, int64_t now_ns);
-/* A run begins; the answer is passed to parting_ended with what it did (nothing, if it failed) and when it began. */
-uint32_t parting_began(struct parting_judge *j, int64_t now_ns);
+/* A run begins, under the way that was chosen last or not (another model competes for the cores: nothing counts until
+ * it has ended). The answer is passed to parting_ended with what it did (nothing, if it failed) and when it began. */
+uint32_t parting_began(struct parting_judge *j, bool parted, int64_t now_ns);
 void parting_ended(struct parting_judge *j, uint32_t epoch, int64_t began_ns, uint32_t requests, double work,
                    int64_t now_ns);
 
