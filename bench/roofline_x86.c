@@ -46,19 +46,46 @@ __attribute__((target("avx2,fma"))) static void rounds_fma256(long n)
                      : EACH12(CLOBBER) "xmm14", "xmm15", "cc");
 }
 
+/* Six tiles of sums, and one of each factor; the configuration as src/device/cpu/kernels_amx.c has it. */
+#define EACH6(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5)
+#define ZERO(I)   "tilezero %%tmm" #I "\n"
+#define TDPBF(I)  "tdpbf16ps %%tmm7, %%tmm6, %%tmm" #I "\n"
+#define TDPBU(I)  "tdpbusd %%tmm7, %%tmm6, %%tmm" #I "\n"
+#define ROUNDS_AMX(NAME, OP)                                                                                           \
+    static void NAME(long n)                                                                                           \
+    {                                                                                                                  \
+        static const struct {                                                                                          \
+            uint8_t palette, zeros[15];                                                                                \
+            uint16_t line[16];                                                                                         \
+            uint8_t rows[16];                                                                                          \
+        } config = { 1, { 0 }, { 64, 64, 64, 64, 64, 64, 64, 64 }, { 16, 16, 16, 16, 16, 16, 16, 16 } };               \
+        __asm__ volatile("ldtilecfg %1\n" EACH6(ZERO) "tilezero %%tmm6\n tilezero %%tmm7\n"                            \
+                                                      "1:\n" EACH6(OP) "dec %0\n jnz 1b\n tilerelease\n"               \
+                         : "+r"(n)                                                                                     \
+                         : "m"(config)                                                                                 \
+                         : "cc");                                                                                      \
+    }
+ROUNDS_AMX(rounds_tdpbf, TDPBF)
+ROUNDS_AMX(rounds_tdpbu, TDPBU)
+
 int peaks_list(struct peak *out, int max)
 {
-    uint32_t flags = cpu_flags_detected(), a, b, c, d = 0;
+    rkf_error why;
+    uint32_t flags = cpu_flags_granted(cpu_flags_detected(), &why), a, b, c, d = 0;
     int n = 0;
     if (n < max && flags & CPU_AVX512)
         out[n++] = (struct peak){ "f32", 24 * 32, rounds_fma512 };
     else if (n < max && flags & CPU_AVX2)
         out[n++] = (struct peak){ "f32", 12 * 16, rounds_fma256 };
-    if (n < max && flags & CPU_AVX512BF16)
+    if (n < max && flags & CPU_AMX_BF16)
+        out[n++] = (struct peak){ "bf16", 6 * 2 * 16 * 16 * 32, rounds_tdpbf };
+    else if (n < max && flags & CPU_AVX512BF16)
         out[n++] = (struct peak){ "bf16", 24 * 64, rounds_dpbf };
     if (n < max && flags & CPU_AVX512 && __get_cpuid_count(7, 0, &a, &b, &c, &d) && d >> 23 & 1)
         out[n++] = (struct peak){ "f16", 24 * 64, rounds_fmaph };
-    if (n < max && flags & CPU_AVX512VNNI)
+    if (n < max && flags & CPU_AMX_INT8)
+        out[n++] = (struct peak){ "int8", 6 * 2 * 16 * 16 * 64, rounds_tdpbu };
+    else if (n < max && flags & CPU_AVX512VNNI)
         out[n++] = (struct peak){ "int8", 24 * 128, rounds_dpbu512 };
     return n;
 }
