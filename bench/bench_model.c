@@ -2,10 +2,10 @@
 /*
  * A model on token ids, without the engine around it: how fast the CPU device and the encoder are.
  *
- * usage: bench_model MODEL_DIR IDS [dtype=f32] [threads=N] [isa=NAME] [tokens=BUDGET, the engine's 2048] [repeat=N]
- * [dump=FILE] [clock=cpu] [length=N] [what=load,natural,sorted,latency] IDS has one line of token ids per text
- * (bench/texts.py). Prints one JSON line per measurement. dump writes the embeddings, [texts, hidden] f32, in the order
- * of IDS.
+ * usage: bench_model MODEL_DIR IDS [dtype=f32] [threads=N] [isa=NAME] [tokens=BUDGET] [repeat=N] [dump=FILE]
+ *        [clock=cpu] [length=N] [what=load,natural,sorted,latency]
+ * IDS has one line of token ids per text (bench/texts.py). tokens: of a batch, 2048 as in the engine. Prints one JSON
+ * line per measurement. dump writes the embeddings, [texts, hidden] f32, in the order of IDS.
  */
 #include "device/cpu/cpu.h"
 #include "encoder/encoder.h"

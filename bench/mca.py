@@ -20,7 +20,7 @@ FLAGS = "-O3 -DNDEBUG -std=gnu17 -fno-math-errno -fno-trapping-math -fno-unroll-
 # name, file, its flags, mnemonic and operands of the multiplication, MACs of one, processors that have it
 KERNELS = [
     ("f32, fmla by element", "kernels_neon", "", r"fmla\s+v\d+\.4s", 4, ("cortex-a76", "cortex-a55", "cortex-a72")),
-    ("f16, fmla", "kernels_neon_fp16", "-march=armv8.2-a+fp16", r"fmla\s+v\d+\.8h", 8, ("cortex-a76", "cortex-a55")),
+    ("f16, fmla by element", "kernels_neon_fp16", "-march=armv8.2-a+fp16", r"fmla\s+v\d+\.8h", 8, ("cortex-a76", "cortex-a55")),
     ("int8, smull + smlal2 + sadalp", "kernels_neon", "", r"(smull|smlal2?)\s+v\d+\.8h", 8, ("cortex-a72",)),
     ("int8, sdot by element", "kernels_neon_dotprod", "-march=armv8.2-a+dotprod", r"sdot\s", 16, ("cortex-a76", "cortex-a55")),
     ("int8, smmla", "kernels_neon_i8mm", "-march=armv8.2-a+dotprod+i8mm", r"smmla\s", 32, ("neoverse-v1",)),
@@ -44,7 +44,7 @@ def loops(lines):
         if m:
             label, label_at = m[1], i + 1
         elif label and re.search(rf"\b(b\.?\w*|cbn?z|tbn?z)\s.*{re.escape(label)}$", line.strip()):
-            yield [x for x in lines[label_at:i + 1] if not re.match(r"\s*(\.|//)", x)]
+            yield [x for x in lines[label_at:i + 1] if not re.match(r"\s*(\.|//|#)", x)]
 
 
 def cycles(mca, body, cpu):

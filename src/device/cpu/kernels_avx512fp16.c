@@ -6,6 +6,8 @@
 #include "device/cpu/kernels_simd.h"
 
 enum { HALF_ROWS = 14, HALF_VECS = 2, HALF_COLS = 16, HALF_KR = 2 };
+#include "device/cpu/kernels_simd_f16.h"
+
 typedef __m512h vh;
 
 ALWAYS_INLINE vh vh_zero(void)
@@ -15,10 +17,6 @@ ALWAYS_INLINE vh vh_zero(void)
 ALWAYS_INLINE vh vh_load(const uint16_t *p)
 {
     return _mm512_castsi512_ph(_mm512_loadu_si512(p));
-}
-ALWAYS_INLINE vh vh_fma(vh a, vh b, vh c)
-{
-    return _mm512_fmadd_ph(a, b, c);
 }
 ALWAYS_INLINE vh vh_repeat(const uint16_t *p)
 {
@@ -35,7 +33,30 @@ ALWAYS_INLINE void vh_add_to(float *c, vh v, float scale, bool set)
     vf_store(c, set ? vf_mul(sum, by) : vf_fma(sum, by, vf_load(c)));
 }
 
-#include "device/cpu/kernels_simd_f16.h"
+ALWAYS_INLINE void half_rows(const int R, const struct tile *t)
+{
+    const uint16_t *a = t->a, *b = t->b;
+    uintptr_t ahead = t->ahead;
+    if (R > HALF_ROWS)
+        return;
+    for (uint32_t begin = 0; begin < t->k; begin += HALF_CHUNK) {
+        uint32_t end = t->k - begin < HALF_CHUNK ? t->k : begin + HALF_CHUNK;
+        vh sum[16][HALF_VECS], bv[HALF_VECS];
+        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < HALF_VECS; v++) sum[r][v] = vh_zero();
+        for (uint32_t i = begin; i < end; i += HALF_KR, b += HALF_KR * HALF_NR) {
+            UNROLL for (int v = 0; v < HALF_VECS; v++) bv[v] = vh_load(b + v * HALF_COLS * HALF_KR);
+            __builtin_prefetch((const void *)ahead, 0, 2);
+            ahead += t->ahead_step;
+            UNROLL for (int r = 0; r < R; r++)
+            {
+                vh x = vh_repeat(a + (size_t)r * t->lda + i);
+                UNROLL for (int v = 0; v < HALF_VECS; v++) sum[r][v] = _mm512_fmadd_ph(x, bv[v], sum[r][v]);
+            }
+        }
+        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < HALF_VECS; v++)
+            vh_add_to(t->c + r * HALF_NR + v * HALF_COLS, sum[r][v], t->rq[r].scale, begin == 0);
+    }
+}
 
 static void pack_b_pairs(const float *w, size_t stride, uint32_t cols, uint32_t k, void *panel, float *scale,
                          int32_t *wsum)

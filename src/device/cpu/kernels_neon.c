@@ -4,18 +4,20 @@
 
 #include "device/cpu/kernels_simd.h"
 
+/* As text: gcc 12 repeats the number in a register of its own first. */
+#define FMLA(LANE)                                                                                                     \
+    case LANE:                                                                                                         \
+        __asm__("fmla %0.4s, %1.4s, %2.s[" #LANE "]" : "+w"(sum) : "w"(w), "w"(x));                                    \
+        break
 ALWAYS_INLINE vf fma_lane(vf sum, vf w, vf x, const int lane)
 {
     switch (lane) {
-    case 0:
-        return vfmaq_laneq_f32(sum, w, x, 0);
-    case 1:
-        return vfmaq_laneq_f32(sum, w, x, 1);
-    case 2:
-        return vfmaq_laneq_f32(sum, w, x, 2);
-    default:
-        return vfmaq_laneq_f32(sum, w, x, 3);
+        FMLA(0);
+        FMLA(1);
+        FMLA(2);
+        FMLA(3);
     }
+    return sum;
 }
 
 enum { TILE_ROWS_F32 = 5 }; /* 5 x 4 sums, 5 of x, 1 of b and what is on its way: the sixth row would be spilled */
@@ -79,7 +81,7 @@ ALWAYS_INLINE void tile_rows_i8(const int R, const struct tile *t)
                 UNROLL for (int r = 0; r < R; r++)
                 {
                     int16x8_t p = vmull_s8(vget_low_s8(x[r]), vget_low_s8(w));
-                    p = vmlal_s8(p, vget_high_s8(x[r]), vget_high_s8(w));
+                    p = vmlal_high_s8(p, x[r], w);
                     sum[r][v] = vpadalq_s16(sum[r][v], p);
                 }
             }

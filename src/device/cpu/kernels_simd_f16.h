@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tiles multiplied in f16, once for all instruction sets; a kernels_<isa>.c includes kernels_simd.h, writes the words
- * below and then includes this file:
+ * Tiles multiplied in f16: what instruction sets have in common. A kernels_<isa>.c includes kernels_simd.h, names its
+ * sizes, includes this file and then writes half_rows, which does R <= HALF_ROWS rows of a tile:
  *
  *   enum HALF_ROWS, HALF_VECS, HALF_COLS (columns of a vector), HALF_KR (depths of a column that lie together)
- *   vh                            HALF_COLS x HALF_KR numbers in f16
- *   vh_load(p), vh_fma(a, b, c)   a b + c
- *   vh_repeat(p)                  HALF_KR numbers of x, for every column
- *   vh_add_to(c, v, scale, set)   HALF_COLS of c (+)= scale * v, in f32
  *
  * Sums are kept in f16 over HALF_CHUNK depths only and then added in f32: the error of an output is that of few
  * additions, about 2^-11 of its own size. Rows of x are scaled by a power of two to at most 1 before they are rounded
@@ -20,30 +16,7 @@
 
 enum { HALF_CHUNK = 64, HALF_NR = HALF_VECS * HALF_COLS, HALF_MOST = 1000 };
 
-ALWAYS_INLINE void half_rows(const int R, const struct tile *t)
-{
-    const uint16_t *a = t->a, *b = t->b;
-    uintptr_t ahead = t->ahead;
-    if (R > HALF_ROWS)
-        return;
-    for (uint32_t begin = 0; begin < t->k; begin += HALF_CHUNK) {
-        uint32_t end = t->k - begin < HALF_CHUNK ? t->k : begin + HALF_CHUNK;
-        vh sum[16][HALF_VECS], bv[HALF_VECS];
-        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < HALF_VECS; v++) sum[r][v] = vh_zero();
-        for (uint32_t i = begin; i < end; i += HALF_KR, b += HALF_KR * HALF_NR) {
-            UNROLL for (int v = 0; v < HALF_VECS; v++) bv[v] = vh_load(b + v * HALF_COLS * HALF_KR);
-            __builtin_prefetch((const void *)ahead, 0, 2);
-            ahead += t->ahead_step;
-            UNROLL for (int r = 0; r < R; r++)
-            {
-                vh x = vh_repeat(a + (size_t)r * t->lda + i);
-                UNROLL for (int v = 0; v < HALF_VECS; v++) sum[r][v] = vh_fma(x, bv[v], sum[r][v]);
-            }
-        }
-        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < HALF_VECS; v++)
-            vh_add_to(t->c + r * HALF_NR + v * HALF_COLS, sum[r][v], t->rq[r].scale, begin == 0);
-    }
-}
+ALWAYS_INLINE void half_rows(const int R, const struct tile *t); /* after this file */
 
 static void half_tile(const struct tile *t)
 {
