@@ -19,10 +19,11 @@
 #include <string.h>
 
 enum {
-    MIN_TOKENS = 64,   /* of a share: with fewer, reading the weights is the cost, which threads together do once */
-    PART_TOKENS = 256, /* of a part, about: with half of that, the matrices' edges cost some percent */
-    TOGETHER = 12,     /* threads that run together need 1/12 more for the same work */
-    START_TOKENS = 8,  /* their work is what one more run costs at least */
+    MIN_TOKENS = 64,      /* of a share: with fewer, reading the weights is the cost, which threads together do once */
+    PART_TOKENS = 256,    /* of a part, about: with half of that, reading f32's weights again costs some percent */
+    PART_TOKENS_I8 = 128, /* those of int8 are cheap to read, and what leaves the caches weighs more */
+    TOGETHER = 12,        /* threads that run together need 1/12 more for the same work */
+    START_TOKENS = 8,     /* their work is what one more run costs at least */
 };
 
 #define NONE UINT32_MAX
@@ -61,11 +62,16 @@ static uint32_t seq_tokens(const struct batch *b, uint32_t i)
     return b->cu_lens[i + 1] - b->cu_lens[i];
 }
 
+static uint32_t part_tokens(const struct encoder *e)
+{
+    return e->sets[0].qkv->type == DTYPE_I8 ? PART_TOKENS_I8 : PART_TOKENS;
+}
+
+/* One thread alone gains by parts what its caches hold of them. */
 bool parts_wanted(const struct encoder *e, const struct exec *x, const struct batch *b)
 {
-    uint32_t threads = (uint32_t)team_size(x->team);
-    return e->body.device->splits && !x->uneven && threads > 1 && b->n_seqs >= threads &&
-           b->n_tokens >= threads * MIN_TOKENS;
+    uint32_t threads = (uint32_t)team_size(x->team), fewest = threads > 1 ? threads * MIN_TOKENS : 2 * part_tokens(e);
+    return e->body.device->splits && !x->uneven && b->n_seqs >= (threads > 1 ? threads : 2) && b->n_tokens >= fewest;
 }
 
 /* ---- dealing out */
@@ -173,9 +179,10 @@ struct room { /* what is left of them */
     uint8_t *types;
 };
 
-static uint32_t parts_of(const struct share *s)
+static uint32_t parts_of(const struct parts_job *j, const struct share *s)
 {
-    return (s->n_tokens + PART_TOKENS - 1) / PART_TOKENS;
+    uint32_t tokens = part_tokens(j->e);
+    return (s->n_tokens + tokens - 1) / tokens;
 }
 
 /* The n sequences seq[] as a part. */
@@ -225,7 +232,7 @@ static rkf_status fill(struct parts_job *j, struct exec *x, rkf_error *err)
     const struct batch *b = j->b;
     uint32_t most = 1, n = 0;
     for (uint32_t i = 0; i < j->n; i++)
-        most += parts_of(&j->shares[i]);
+        most += parts_of(j, &j->shares[i]);
     j->parts = arena_array(&x->scratch, most, sizeof *j->parts);
     uint32_t *seq = arena_array(&x->scratch, b->n_seqs, sizeof *seq);
     struct room room = { arena_array(&x->scratch, (size_t)b->n_seqs + most, sizeof *room.words),
@@ -240,7 +247,7 @@ static rkf_status fill(struct parts_job *j, struct exec *x, rkf_error *err)
             if (j->share_of[k] == i)
                 seq[found++] = k;
         atomic_init(&s->next, n);
-        n += fill_share(j, s, seq, i < j->n ? parts_of(s) : 1, &room, j->parts + n);
+        n += fill_share(j, s, seq, i < j->n ? parts_of(j, s) : 1, &room, j->parts + n);
         s->end = n;
         seq += found;
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Threads that take sequences each for themselves: the same rows, to the bit, as one thread that takes them all. */
+/* Threads that take sequences each for themselves: the same rows, to the bit, as one thread that takes all at once. */
 #include "enc_test_util.h"
 
 static struct test_batch batch;
@@ -46,7 +46,7 @@ static void one_long(void)
         add_random(1 + i % 2);
 }
 
-static void check(const char *name, int threads, void (*fill)(void), bool first_only)
+static void check(const char *name, enum dtype type, int threads, void (*fill)(void), bool first_only)
 {
     char path[512];
     rkf_error err;
@@ -56,9 +56,10 @@ static void check(const char *name, int threads, void (*fill)(void), bool first_
     fill();
     batch.b.first_only = first_only;
     rig_start(&alone, 1);
+    alone.x.uneven = true; /* all at once, not in parts */
     rig_start(&team, threads);
-    assert_ok(rig_load(&alone, path, DTYPE_F32, &err));
-    assert_ok(rig_load(&team, path, DTYPE_F32, &err));
+    assert_ok(rig_load(&alone, path, type, &err));
+    assert_ok(rig_load(&team, path, type, &err));
     arena_reset(&alone.x.scratch);
     assert_ok(alone.body->ops->run(alone.body, &alone.x, &batch.b, &one, &err));
     for (int round = 0; round < 3; round++) {
@@ -79,12 +80,15 @@ static void test_equal(void **state)
     (void)state;
     static const char *const names[] = { "bert-cls", "modernbert", "deberta-v2", "xlmr-rerank" };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        check(names[i], 2, many_lengths, false);
-        check(names[i], 3, even_lengths, true);
-        check(names[i], 3, one_long, false);
-        check(names[i], 2 + (int)i % 2, one_too_many, i < 2);
+        check(names[i], DTYPE_F32, 2, many_lengths, false);
+        check(names[i], DTYPE_F32, 3, even_lengths, true);
+        check(names[i], DTYPE_F32, 3, one_long, false);
+        check(names[i], DTYPE_F32, 2 + (int)i % 2, one_too_many, i < 2);
     }
-    check("bert-cls", 2, many_lengths, true);
+    check("bert-cls", DTYPE_F32, 2, many_lengths, true);
+    check("bert-cls", DTYPE_I8, 2, one_too_many, false);
+    check("bert-cls", DTYPE_F32, 1, many_lengths, false);
+    check("bert-cls", DTYPE_I8, 1, one_too_many, true);
 }
 
 /* The deadline is that of the run, whichever thread meets it. */
