@@ -159,9 +159,7 @@ struct rkf_model {
     uint32_t jobs;        /* alive */
     uint64_t waiting_items, running_items;
     struct place_demand demand; /* items in the system, lately */
-    struct parting_judge judge; /* of automatic ones that may join cores */
-    float usual_tokens;         /* of an item, on average; */
-    float n_usual;              /* of so many */
+    struct parting_judge judge; /* of those that may join cores, or could */
     bool closing, off_npu;      /* off_npu: runs cpu_body now */
     int64_t n_requests, n_inputs, n_tokens, n_truncated, n_batches, n_failed, n_fallbacks;
 };
@@ -302,8 +300,8 @@ struct work {          /* what one exec runs at once: a batch of one model */
     int32_t priority;
     int64_t since_ns, start_ns;
     uint32_t attempts;
-    bool judged;    /* its model's parting_judge is told what it did: */
-    uint32_t epoch; /* of the judge when it began */
+    bool judged;     /* its model's parting_judge is told what it did: */
+    uint32_t ticket; /* parting_began */
 };
 void queue_init(rkf_runtime *rt);
 rkf_status queue_submit(struct job *job, uint64_t *ticket, rkf_error *err) MUST_CHECK; /* takes the job on success */

@@ -63,16 +63,6 @@ void queue_load_changed(struct rkf_model *m, int64_t now_ns)
     parting_note(&m->judge, in_system > 0, now_ns);
 }
 
-/* How long texts are: the mean of the last few hundred, so that it hardly moves during a turn of the judge. */
-static void note_lengths(struct rkf_model *m, const struct job *job)
-{
-    enum { LAST = 500 };
-    for (uint32_t i = 0; i < job->n_items && i < 16; i++) {
-        m->n_usual += m->n_usual < LAST;
-        m->usual_tokens += ((float)job->items[i].n - m->usual_tokens) / m->n_usual;
-    }
-}
-
 static void timer_add(rkf_runtime *rt, struct job *job)
 {
     job->timer_next = rt->timers;
@@ -117,7 +107,8 @@ static rkf_status enqueue(struct job *job, rkf_error *err)
     job->queued = true;
     rt->waiting_items += job->n_items;
     m->waiting_items += job->n_items;
-    note_lengths(m, job);
+    for (uint32_t i = 0; i < job->n_items && i < 16; i++)
+        parting_text(&m->judge, job->items[i].n);
     queue_load_changed(m, job->queued_ns);
     m->jobs++;
     m->n_requests++;

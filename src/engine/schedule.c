@@ -65,7 +65,7 @@ static void predict(const struct rkf_model *m, const struct route *r, const stru
 /* Placement may part the model's cores, and is told what the ways to do so delivered. */
 static bool is_judged(const struct rkf_model *m, const struct pool *p, const struct route *r)
 {
-    return r->automatic && !r->whole && p->device->joint_lanes && !m->graph;
+    return !r->whole && p->device->joint_lanes && !m->graph;
 }
 
 static void list_add(struct waiting_list *l, struct rkf_model *m, const struct pool *p, const struct route *r,
@@ -258,7 +258,7 @@ static struct work *work_start(struct pool *p, struct rkf_model *m, struct candi
     w->n_answered = 0;
     w->judged = route.body && is_judged(m, p, &route);
     if (w->judged)
-        w->epoch = parting_began(&m->judge, o->way != 0, now);
+        w->ticket = parting_began(&m->judge, o->way != 0, now);
     for (uint32_t c = 0; c < p->n_cores; c++)
         if (o->cores >> c & 1) {
             if (!p->core[c].runs++)
@@ -330,6 +330,15 @@ static float pool_demand(const rkf_runtime *rt, const struct pool *p, int64_t no
     return sum;
 }
 
+static float rivals_of(const struct rkf_model *m, const struct pool *p, int64_t now)
+{
+    float sum = 0;
+    for (const struct rkf_model *o = p->rt->models; o; o = o->next)
+        if (o != m && o->pool == p && (o->cores & m->cores))
+            sum += place_demand_get(&o->demand, now);
+    return sum;
+}
+
 /* How the models' cores are parted now. */
 static void choose_ways(struct waiting_list *l, const struct pool *p, const struct place_in *in)
 {
@@ -338,9 +347,11 @@ static void choose_ways(struct waiting_list *l, const struct pool *p, const stru
         struct route r;
         if (!route_find(m, p, &r) || !is_judged(m, p, &r))
             continue;
-        uint32_t cores = (uint32_t)__builtin_popcount(place_usable(in, i));
-        l->place_models[i].requests = place_demand_get(&m->demand, in->now_ns);
-        l->place_models[i].way = parting_choose(&m->judge, cores, false, l->place_models[i].requests, in->now_ns);
+        struct place_model *pm = &l->place_models[i];
+        uint32_t cores = (uint32_t)__builtin_popcount(r.automatic ? place_usable(in, i) : m->cores);
+        pm->requests = place_demand_get(&m->demand, in->now_ns);
+        pm->rivals = rivals_of(m, p, in->now_ns);
+        pm->way = parting_choose(&m->judge, cores, !r.automatic, pm->requests, in->now_ns);
     }
 }
 
@@ -415,20 +426,20 @@ static bool may_retry(const struct work *w, const struct pool *p, rkf_status sta
     return status == RKF_DEVICE && w->attempts == 0 && elsewhere && !m->closing;
 }
 
-/* What a work did, in tokens of usual texts: as much more than so many usual ones as it may take longer, so that it is
- * the same whether few long texts came or many short ones. */
+/* What a work did, for the judge. */
 static double work_done(const struct work *w)
 {
+    const struct parting_judge *j = &w->model->judge;
+    const struct body_ops *ops = w->body->ops;
     uint32_t lengths[64], usual[64], n = 0, cores = (uint32_t)__builtin_popcount(w->lane->cores);
-    double tokens = (double)w->n_seqs * (double)w->model->usual_tokens;
     for (uint32_t s = 0; s < w->n_slices; s++)
         for (uint32_t i = 0; i < w->slices[s].n && n < 64; i++) {
-            usual[n] = (uint32_t)(w->model->usual_tokens + 0.5f);
+            usual[n] = (uint32_t)(j->usual + 0.5f);
             lengths[n++] = w->slices[s].job->items[w->slices[s].first + i].n;
         }
-    const struct body_ops *ops = w->body->ops;
-    uint32_t took = ops->cost_us ? ops->cost_us(w->body, cores, lengths, n) : 0;
-    return took ? tokens * took / ops->cost_us(w->body, cores, usual, n) : tokens;
+    if (!ops->cost_us)
+        return parting_work(j, w->n_seqs, 0, 0);
+    return parting_work(j, w->n_seqs, ops->cost_us(w->body, cores, lengths, n), ops->cost_us(w->body, cores, usual, n));
 }
 
 bool queue_work_done(struct work *w, rkf_status status, const rkf_error *err)
@@ -458,7 +469,7 @@ bool queue_work_done(struct work *w, rkf_status status, const rkf_error *err)
     w->model->demand.run_ns += (now - w->start_ns - w->model->demand.run_ns) / 8;
     queue_load_changed(w->model, now);
     if (w->judged)
-        parting_ended(&w->model->judge, w->epoch, w->start_ns, status ? 0 : w->n_seqs, status ? 0 : work_done(w), now);
+        parting_ended(&w->model->judge, w->ticket, w->start_ns, status ? 0 : w->n_seqs, status ? 0 : work_done(w), now);
     w->model->n_batches++;
     w->runner->work = NULL;
     w->runner->lent = false;

@@ -4,19 +4,23 @@
 #include <math.h>
 #include <string.h>
 
+/* By how often they are the best in the simulated study, so that those are tried first. Of three cores, 1+1 that does
+ * not gather and 2+1 that does never were by more than a hundredth. */
 const struct parting partings[PARTINGS] = {
-    { 1, 1, { 1 }, false },      { 1, 1, { 1 }, true },     { 2, 1, { 2 }, false },    { 2, 2, { 1, 1 }, false },
-    { 2, 1, { 2 }, true },       { 2, 2, { 1, 1 }, true },  { 3, 1, { 3 }, false },    { 3, 3, { 1, 1, 1 }, false },
-    { 3, 1, { 2 }, false },      { 3, 2, { 2, 1 }, false }, { 3, 2, { 1, 1 }, false }, { 3, 1, { 3 }, true },
-    { 3, 3, { 1, 1, 1 }, true }, { 3, 1, { 2 }, true },     { 3, 2, { 2, 1 }, true },  { 3, 2, { 1, 1 }, true },
+    { 1, 1, { 1 }, false }, { 1, 1, { 1 }, true },       { 2, 1, { 2 }, false },    { 2, 2, { 1, 1 }, false },
+    { 2, 1, { 2 }, true },  { 2, 2, { 1, 1 }, true },    { 3, 1, { 3 }, false },    { 3, 3, { 1, 1, 1 }, false },
+    { 3, 1, { 3 }, true },  { 3, 3, { 1, 1, 1 }, true }, { 3, 2, { 2, 1 }, false }, { 3, 1, { 2 }, true },
+    { 3, 1, { 2 }, false }, { 3, 2, { 1, 1 }, true },
 };
 
 enum {
     FIRST_REQUESTS = 16, /* the first turn of a way is short: most are not worth a second */
     TURN_REQUESTS = 48,  /* texts differ: that many are worth about a twentieth */
-    TURN_RUNS = 2,       /* of every exec */
+    TURN_RUNS = 1,       /* of every exec */
     EXECS = 2,           /* of a lane that does not gather */
-    FORGET_TURNS = 400,  /* after so many turns what was seen counts half */
+    FEWEST_TEXTS = 32,   /* to say how long they are */
+    LAST_TEXTS = 500,
+    FORGET_TURNS = 400, /* after so many turns what was seen counts half */
 };
 
 /* 1, 2, 3, 4, then by doublings. */
@@ -62,11 +66,11 @@ static float elsewhere(const struct parting_judge *j, uint8_t load, int way)
  * other numbers of requests, and more the longer it was passed over; what nobody has tried may be anything. */
 static float promise(const struct parting_judge *j, uint8_t load, int way)
 {
-    static const float doubt = 0.5f, strange = 1.2f, patience = 50;
+    static const float doubt = 0.5f, unsteady = 0.25f, strange = 1.2f, patience = 50;
     const struct parting_score *s = &j->score[load][way];
     if (s->speed > 0) {
-        float seen = s->requests * exp2f(-(float)(j->turns[load] - s->at) / FORGET_TURNS);
-        return s->speed * (1 + doubt / sqrtf(seen));
+        float fresh = exp2f(-(float)(j->turns[load] - s->at) / FORGET_TURNS);
+        return s->speed * (1 + doubt / sqrtf(s->requests * fresh) + unsteady / (s->rounds * fresh));
     }
     float part = elsewhere(j, load, way), best = best_seen(j, load);
     return part > 0 ? part * strange * (1 + (float)j->turns[load] / patience) * (best > 0 ? best : 1) : INFINITY;
@@ -94,22 +98,27 @@ static float delivered(const struct parting_judge *j)
     return j->wall_ns > 0 && j->busy_ns > 0 ? (float)(1000 * j->work / j->wall_ns * (j->runs_ns / j->busy_ns)) : 0;
 }
 
-static void close_turn(struct parting_judge *j, int64_t now)
+static uint32_t execs_of(uint8_t way)
+{
+    const struct parting *p = &partings[way - 1];
+    return p->lanes * (p->gather ? 1u : EXECS);
+}
+
+static void close_turn(struct parting_judge *j)
 {
     static const float fade = 0.8f;
     struct parting_score *s = &j->score[j->load][j->way - 1];
     float before = s->requests * fade, n = (float)j->requests;
     s->speed = (s->speed * before + delivered(j) * n) / (before + n);
     s->requests = before + n;
+    s->rounds = s->rounds * fade + (float)j->runs / (float)execs_of(j->way);
     s->at = ++j->turns[j->load];
-    restart(j, now);
 }
 
 static bool turn_over(const struct parting_judge *j)
 {
-    const struct parting *p = &partings[j->way - 1];
     const struct parting_score *s = &j->score[j->load][j->way - 1];
-    if (j->requests < FIRST_REQUESTS || j->runs < TURN_RUNS * p->lanes * (p->gather ? 1u : EXECS))
+    if (j->requests < FIRST_REQUESTS || j->runs < TURN_RUNS * execs_of(j->way))
         return false;
     bool hopeless = delivered(j) < (1 - 1 / sqrtf((float)j->requests)) * best_seen(j, j->load);
     return !(s->speed > 0) || j->requests >= TURN_REQUESTS || hopeless;
@@ -121,10 +130,9 @@ uint8_t parting_choose(struct parting_judge *j, uint32_t cores, bool joined, flo
     bool stays = alike && makes_sense(&partings[j->way - 1], cores, joined, j->load);
     if (stays && !turn_over(j))
         return j->way;
-    if (stays)
-        close_turn(j, now_ns);
-    else
-        restart(j, now_ns);
+    if (stays && j->usual > 0) /* before, all is done for the first time */
+        close_turn(j);
+    restart(j, now_ns);
     uint8_t load = load_of(requests);
     j->load = load;
     j->like = requests;
@@ -145,6 +153,25 @@ uint8_t parting_choose(struct parting_judge *j, uint32_t cores, bool joined, flo
     return best;
 }
 
+void parting_text(struct parting_judge *j, uint32_t tokens)
+{
+    static const float another = 2;
+    j->n_tokens += j->n_tokens < LAST_TEXTS;
+    j->tokens += ((float)tokens - j->tokens) / j->n_tokens;
+    bool alike = j->tokens < another * j->usual && j->tokens * another > j->usual;
+    if (alike || j->n_tokens < FEWEST_TEXTS)
+        return;
+    j->usual = j->tokens;
+    memset(j->score, 0, sizeof j->score);
+    memset(j->turns, 0, sizeof j->turns);
+    restart(j, j->noted_ns);
+}
+
+double parting_work(const struct parting_judge *j, uint32_t requests, uint32_t us, uint32_t usual_us)
+{
+    return (double)requests * (double)j->usual * (us && usual_us ? (double)us / usual_us : 1);
+}
+
 void parting_note(struct parting_judge *j, bool work_in_system, int64_t now_ns)
 {
     note(j, now_ns);
@@ -156,20 +183,22 @@ uint32_t parting_began(struct parting_judge *j, bool parted, int64_t now_ns)
     note(j, now_ns);
     j->running++;
     j->strangers += !parted;
-    return parted ? j->epoch : j->epoch - 1;
+    return (parted ? j->epoch : j->epoch - 1) << 1 | (j->strangers == 0);
 }
 
-void parting_ended(struct parting_judge *j, uint32_t epoch, int64_t began_ns, uint32_t requests, double work,
+void parting_ended(struct parting_judge *j, uint32_t ticket, int64_t began_ns, uint32_t requests, double work,
                    int64_t now_ns)
 {
     note(j, now_ns);
     j->running--;
     if (j->strangers) {
-        j->strangers -= epoch != j->epoch;
+        j->strangers -= (ticket ^ j->epoch << 1) > 1;
         if (!j->strangers)
             restart(j, now_ns);
         return;
     }
+    if (!(ticket & 1)) /* ran beside one of another way */
+        return;
     j->requests += requests;
     j->runs += requests > 0;
     j->work += work;

@@ -139,7 +139,7 @@ static bool has_rivals(const struct place_in *in, const struct place_model *m)
         if (o != m && (o->cores & m->cores))
             return true;
     }
-    return in->demand > m->requests + 0.5f;
+    return m->rivals > 0.5f;
 }
 
 /* Lanes of the way to part `usable`, fewest cores left out; 0: not parted. */
@@ -276,6 +276,20 @@ static uint8_t choose_auto(const struct place_in *in, uint32_t self, const struc
     return best.lane;
 }
 
+/* The lane of an explicit mask, which is open; 0: it waits for more requests. */
+static uint8_t choose_fixed(const struct place_in *in, uint32_t self, struct place_out *out)
+{
+    const struct place_model *m = &in->models[in->waiting[self].model];
+    if (!m->way || partings[m->way - 1].size[0] != count(m->cores) || has_rivals(in, m))
+        return m->cores;
+    struct candidate c = look_at(in, self, m->cores);
+    if (!is_time(in, &c, self, &out->again_ns))
+        return 0;
+    out->requests = (uint32_t)ceilf(even_share(m, in->core[__builtin_ctz(m->cores)].depth));
+    out->way = m->way;
+    return m->cores;
+}
+
 bool place_next(const struct place_in *in, struct place_out *out)
 {
     struct state s = read_state(in);
@@ -290,7 +304,7 @@ bool place_next(const struct place_in *in, struct place_out *out)
         if (!is_fixed(m))
             lane = choose_auto(in, i, &s, kept_free, &o);
         else if (!(m->cores & ~s.open) && !(m->cores & kept_free))
-            lane = m->cores;
+            lane = choose_fixed(in, i, &o);
         else if (!kept_free && !(m->cores & ~s.usable))
             kept_free = m->cores;
         if (lane) {

@@ -11,10 +11,10 @@
  *      lowest core;
  *   3. auto of a native body may join cores. Joining is good for one stream and for large batches, and costs throughput
  *      otherwise, so its lanes are those of the way to part its cores that delivered most (npu/parting.h), and a lane's
- *      next run begins beside another only when it has its share of the requests. A core whose work should have ended
- *      two seconds ago (a call that hangs, perhaps) is left out of the parting. Where another model competes for the
- *      cores, it joins idle cores only, and only where a core stays free for every other batch that waits or was in
- *      the system lately: a joint run cannot be split when the next request comes;
+ *      next run begins beside another only when it has its share of the requests; so does that of an explicit mask. A
+ *      core whose work should have ended two seconds ago (a call that hangs, perhaps) is left out of the parting. Where
+ *      another model competes for the cores, it joins idle cores only, and only where a core stays free for every other
+ *      batch that waits or was in the system lately: a joint run cannot be split when the next request comes;
  *   4. if the oldest request of the highest waiting priority needs cores that are busy, those of its cores that are
  *      free take no younger work of equal or lower priority (no starvation of joint lanes);
  *   5. cores that another model holds exclusively, that are sick, or that another process leases, are not candidates,
@@ -43,6 +43,7 @@ struct place_model {
      * say how their batches are dealt out. */
     uint8_t way;
     float requests; /* waiting and running, lately: place_demand_get */
+    float rivals;   /* the same of other models that may use its cores */
 };
 struct place_waiting { /* the head of the queue of one (model, priority): queues are FIFO */
     uint32_t model;    /* index into models */

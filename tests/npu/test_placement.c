@@ -371,6 +371,34 @@ static void gathering_waits_a_moment(void **state)
     assert_true(place_next(&in, &out));
 }
 
+static void explicit_masks_deal_their_batches_out_too(void **state)
+{
+    (void)state;
+    struct place_model m[2] = { { .cores = 7, .way = way_of(3, 0, 0, false), .requests = 8 }, { .cores = 1 } };
+    struct place_waiting w[2] = { { .cost_us = { 900, 450, 300 }, .requests = 3 }, { .model = 1, .since_ns = 5 } };
+    struct place_in in = idle_npu(3, m, 2, w, 1);
+    struct place_out out;
+    for (int i = 0; i < 3; i++)
+        in.core[i].depth = 2;
+    assert_true(place_next(&in, &out));
+    assert_int_equal(out.requests, 4);
+    occupy(&in, 7, 100);
+    assert_false(place_next(&in, &out));
+    m[0].rivals = 1; /* its runs share their cores with another's: it takes what there is */
+    assert_true(place_next(&in, &out));
+    assert_int_equal(out.requests, 0);
+    assert_int_equal(out.way, 0);
+    m[0].rivals = 0;
+    in.n_waiting = 2;
+    assert_true(place_next(&in, &out)); /* as it does when one waits for them now */
+    assert_int_equal(out.waiting, 0);
+    assert_int_equal(out.requests, 0);
+    in.n_waiting = 1;
+    m[0].way = way_of(2, 0, 0, false); /* not of its number of cores */
+    assert_true(place_next(&in, &out));
+    assert_int_equal(out.requests, 0);
+}
+
 /* It may hang: nothing else may wait for it but what was told to. */
 static void late_cores_are_left_out(void **state)
 {
@@ -625,6 +653,7 @@ int main(void)
         cmocka_unit_test(lanes_are_those_of_the_way),
         cmocka_unit_test(batches_are_shares_of_what_is_there),
         cmocka_unit_test(gathering_waits_a_moment),
+        cmocka_unit_test(explicit_masks_deal_their_batches_out_too),
         cmocka_unit_test(late_cores_are_left_out),
         cmocka_unit_test(models_share_cores_unless_exclusive),
         cmocka_unit_test(exclusive_models_keep_others_off),

@@ -4,8 +4,8 @@
  * are taken together; two execs per lane are in flight and share their cores' time, product by product, so that the
  * CPU's part of one run hides behind the other's on the cores; a run costs a fixed part and a part per token, which
  * more cores shorten more or less, and cores that are at work share the DRAM. Closed-loop clients, short and long texts
- * mixed. Nothing is told to placement: how the cores are best parted is learnt from what runs did, and demand is what
- * came lately.
+ * mixed. Nothing is told to placement: how the cores are best parted, and batches best dealt out, is learnt from what
+ * runs did, by those who are placed by hand, too; demand is what came lately.
  */
 #include "device/cost.h"
 #include "npu/placement.h"
@@ -38,7 +38,7 @@ struct request {
 struct run { /* an exec in flight */
     bool active;
     uint8_t lane;
-    uint32_t epoch;
+    uint32_t ticket;
     double left; /* of 1 */
     double host_us;
     int64_t begun;
@@ -53,11 +53,10 @@ struct world {
     struct request sent[CLIENTS];
     struct run runs[RUNS];
     struct place_core core[3];
-    struct place_demand demand;
+    struct place_demand demand[3];
     struct cost_fit run_cost; /* learnt: model 0 */
-    struct parting_judge judge;
+    struct parting_judge judge[3];
     int64_t again; /* when placement wants to be asked */
-    float usual_tokens, n_texts;
     uint64_t seed, requests_done;
     int64_t now;
 };
@@ -80,11 +79,11 @@ static bool waits(const struct world *w, uint32_t c, uint32_t model)
     return w->sent[c].at <= w->now && w->sent[c].model == model;
 }
 
-static uint32_t in_system(const struct world *w)
+static uint32_t in_system(const struct world *w, uint32_t model)
 {
     uint32_t n = 0;
     for (uint32_t c = 0; c < w->n_clients; c++)
-        n += w->sent[c].at <= w->now || w->sent[c].at == INT64_MAX;
+        n += w->sent[c].model == model && (w->sent[c].at <= w->now || w->sent[c].at == INT64_MAX);
     return n;
 }
 
@@ -113,8 +112,7 @@ static void start(struct world *w, uint32_t model, const struct place_out *o)
     r->left = 1;
     r->begun = w->now;
     r->model = model;
-    if (w->models[model].automatic)
-        r->epoch = parting_began(&w->judge, o->way != 0, w->now);
+    r->ticket = parting_began(&w->judge[model], o->way != 0, w->now);
     for (int i = 0; i < 3; i++)
         if (o->cores >> i & 1) {
             w->core[i].runs++;
@@ -156,9 +154,6 @@ static void place(struct world *w)
         struct place_in in = { .now_ns = w->now, .n_cores = 3, .models = w->models, .n_models = w->n_models };
         struct place_out out = { 0 };
         memcpy(in.core, w->core, sizeof in.core);
-        place_demand_note(&w->demand, w->now, in_system(w));
-        parting_note(&w->judge, in_system(w) > 0, w->now);
-        in.demand = place_demand_get(&w->demand, w->now);
         in.waiting = rows;
         for (uint32_t m = 0; m < w->n_models; m++) {
             struct place_waiting row = { .model = m, .since_ns = INT64_MAX };
@@ -173,10 +168,13 @@ static void place(struct world *w)
                 row.cost_us[k] = cost_fit_us(&w->run_cost, k + 1, tokens);
             if (row.requests)
                 rows[in.n_waiting++] = row;
-            if (w->models[m].automatic) {
-                w->models[m].requests = place_demand_get(&w->demand, w->now);
-                w->models[m].way = parting_choose(&w->judge, 3, false, w->models[m].requests, w->now);
-            }
+            struct place_model *pm = &w->models[m];
+            uint32_t here = in_system(w, m), cores = (uint32_t)__builtin_popcount(pm->cores);
+            place_demand_note(&w->demand[m], w->now, here);
+            parting_note(&w->judge[m], here > 0, w->now);
+            pm->requests = place_demand_get(&w->demand[m], w->now);
+            in.demand += pm->requests;
+            pm->way = parting_choose(&w->judge[m], cores, !pm->automatic, pm->requests, w->now);
         }
         if (!place_next(&in, &out)) {
             w->again = out.again_ns;
@@ -197,12 +195,12 @@ static void end(struct world *w, struct run *r)
     r->active = false;
     for (int k = 0; k < 3; k++)
         w->core[k].runs -= r->lane >> k & 1;
-    if (w->models[r->model].automatic) {
-        float usual = (float)r->n * w->usual_tokens, actually = (float)cost_fit_us(&w->run_cost, cores, r->tokens);
-        float us = (float)cost_fit_us(&w->run_cost, cores, usual);
-        parting_ended(&w->judge, r->epoch, r->begun, r->n, us > 0 ? usual * actually / us : usual, w->now);
-    }
-    w->demand.run_ns += (w->now - r->begun - w->demand.run_ns) / 8;
+    struct parting_judge *j = &w->judge[r->model];
+    double work = parting_work(j, r->n, cost_fit_us(&w->run_cost, cores, r->tokens),
+                               cost_fit_us(&w->run_cost, cores, (double)r->n * (double)j->usual));
+    parting_ended(j, r->ticket, r->begun, r->n, work, w->now);
+    struct place_demand *d = &w->demand[r->model];
+    d->run_ns += (w->now - r->begun - d->run_ns) / 8;
     double busy;
     (void)run_us(w, r, &busy);
     cost_fit_add(&w->run_cost, cores, r->tokens, (busy + r->host_us) * noise(w, 0.1));
@@ -211,8 +209,7 @@ static void end(struct world *w, struct run *r)
         struct request *q = &w->sent[r->clients[k]];
         q->at = w->now + THINK_NS + next_random(&w->seed) % THINK_NS;
         q->tokens = text(w);
-        w->n_texts++;
-        w->usual_tokens += fmaxf(0.002f, 1 / w->n_texts) * ((float)q->tokens - w->usual_tokens);
+        parting_text(&w->judge[q->model], q->tokens);
     }
 }
 
@@ -243,7 +240,7 @@ static bool step(struct world *w)
     return true;
 }
 
-enum { LEARN = 1500, MEASURE = 4000 }; /* requests */
+enum { LEARN = 1500, MEASURE = 4000 }; /* requests; with many clients a hundred of each at least */
 
 /* Requests per second; *first: of those that it learnt from. */
 static double rate(const struct costs *costs, double scale, uint32_t clients, const struct place_model *models,
@@ -253,7 +250,6 @@ static double rate(const struct costs *costs, double scale, uint32_t clients, co
     cost_fit_init(&w->run_cost);
     w->costs = costs;
     w->scale = scale;
-    w->usual_tokens = 16;
     w->n_models = n_models;
     w->n_clients = clients;
     w->seed = 88172645463325252u;
@@ -274,12 +270,13 @@ static double rate(const struct costs *costs, double scale, uint32_t clients, co
     }
     for (int i = 0; i < 3; i++)
         w->core[i].depth = DEPTH;
-    while (w->requests_done < LEARN && step(w))
+    uint32_t learn = clients * 100 > LEARN ? clients * 100 : LEARN;
+    while (w->requests_done < learn && step(w))
         ;
     int64_t from = w->now;
     uint64_t learnt = w->requests_done;
     *first = (double)learnt / ((double)from / 1e9);
-    while (w->requests_done < LEARN + MEASURE && step(w))
+    while (w->requests_done < learn + MEASURE && step(w))
         ;
     double result = (double)(w->requests_done - learnt) / ((double)(w->now - from) / 1e9);
     cost_fit_free(&w->run_cost);
