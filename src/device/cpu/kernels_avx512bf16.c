@@ -16,12 +16,15 @@ ALWAYS_INLINE dv dv_load(const void *p)
 {
     return vf_load(p);
 }
-ALWAYS_INLINE void dv_dot(dv sum[2], const dot_word *x, dv b0, dv b1)
+ALWAYS_INLINE dv dv_repeat(int32_t word)
 {
-    dv word;
-    __asm__("vpbroadcastd %3, %2\n\tvdpbf16ps %4, %2, %0\n\tvdpbf16ps %5, %2, %1"
-            : "+v"(sum[0]), "+v"(sum[1]), "=&v"(word)
-            : "m"(*x), "v"(b0), "v"(b1));
+    return _mm512_castsi512_ps(_mm512_set1_epi32(word));
+}
+/* As text: gcc 12 moves every sum twice around the intrinsic. */
+ALWAYS_INLINE dv dv_dot(dv sum, dv x, dv b)
+{
+    __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(b));
+    return sum;
 }
 
 ALWAYS_INLINE void dot_store(const int R, const struct tile *t, dv sum[16][2])

@@ -16,12 +16,15 @@ ALWAYS_INLINE dv dv_load(const void *p)
 {
     return _mm256_loadu_si256((const __m256i *)p);
 }
-ALWAYS_INLINE void dv_dot(dv sum[2], const dot_word *x, dv b0, dv b1)
+ALWAYS_INLINE dv dv_repeat(int32_t word)
 {
-    dv word;
-    __asm__("vpbroadcastd %3, %2\n\t%{vex%} vpdpbusd %4, %2, %0\n\t%{vex%} vpdpbusd %5, %2, %1"
-            : "+x"(sum[0]), "+x"(sum[1]), "=&x"(word)
-            : "m"(*x), "x"(b0), "x"(b1));
+    return _mm256_set1_epi32(word);
+}
+/* As text: gcc 12 moves every sum twice around the intrinsic. */
+ALWAYS_INLINE dv dv_dot(dv sum, dv x, dv b)
+{
+    __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(x), "x"(b));
+    return sum;
 }
 
 ALWAYS_INLINE void dot_store(const int R, const struct tile *t, dv sum[16][2])

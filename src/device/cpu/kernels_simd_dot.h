@@ -2,10 +2,8 @@
 /*
  * The tile of dot products: a word of x, 4 depths in bytes or 2 in bf16, times two vectors of such words of a panel.
  *
- * Whoever includes this has defined the vector dv with dv_zero and dv_load; dv_dot, which adds the products of a word
- * and two vectors to two sums; DOT_ROWS, DOT_DEPTHS, the type of x dot_element, and dot_store, which turns sums into
- * the tile's c. dv_dot is text with the word's load in it: gcc 12 moves every sum twice around the intrinsics, clang 14
- * loads the words of all rows first and has to spill sums for them.
+ * Whoever includes this has defined the vector dv with dv_zero, dv_load, dv_repeat and dv_dot, DOT_ROWS and DOT_DEPTHS,
+ * the type of x dot_element, and dot_store, which turns sums into the tile's c.
  */
 #ifndef RKF_DEVICE_CPU_KERNELS_SIMD_DOT_H
 #define RKF_DEVICE_CPU_KERNELS_SIMD_DOT_H
@@ -25,7 +23,11 @@ ALWAYS_INLINE void dot_rows(const int R, const struct tile *t)
         ahead += t->ahead_step;
         UNROLL for (int r = 0; r < R; r++)
         {
-            dv_dot(sum[r], (const dot_word *)(const void *)(a + (size_t)r * t->lda + i), b0, b1);
+            int32_t word;
+            memcpy(&word, a + (size_t)r * t->lda + i, sizeof word);
+            dv x = dv_repeat(word);
+            sum[r][0] = dv_dot(sum[r][0], x, b0);
+            sum[r][1] = dv_dot(sum[r][1], x, b1);
         }
     }
     dot_store(R, t, sum);

@@ -3,16 +3,11 @@
 #ifndef RKF_DEVICE_CPU_KERNELS_SIMD_WORDS_H
 #define RKF_DEVICE_CPU_KERNELS_SIMD_WORDS_H
 
-#include <stdint.h>
-
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 32")
 #endif
-
-/* Four bytes of any type, anywhere, as text takes them from memory. */
-typedef int32_t __attribute__((may_alias, aligned(1))) dot_word;
 
 #endif
