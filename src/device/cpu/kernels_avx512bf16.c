@@ -4,35 +4,49 @@
 
 #include "device/cpu/kernels_simd.h"
 
-enum { DOT_ROWS = 12, DOT_DEPTHS = 2 };
-typedef vf dv;
-typedef uint16_t dot_element;
+enum { TILE_ROWS_BF16 = 12 };
 
-ALWAYS_INLINE dv dv_zero(void)
-{
-    return vf_set(0);
-}
-ALWAYS_INLINE dv dv_load(const void *p)
-{
-    return vf_load(p);
-}
-ALWAYS_INLINE dv dv_repeat(int32_t word)
-{
-    return _mm512_castsi512_ps(_mm512_set1_epi32(word));
-}
 /* As text: gcc 12 moves every sum twice around the intrinsic. */
-ALWAYS_INLINE dv dv_dot(dv sum, dv x, dv b)
+ALWAYS_INLINE vf dot2(vf sum, __m512i x, __m512i b)
 {
     __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(b));
     return sum;
 }
 
-ALWAYS_INLINE void dot_store(const int R, const struct tile *t, dv sum[16][2])
+ALWAYS_INLINE void tile_rows(const int R, const struct tile *t)
 {
-    tile_store(R, t, sum);
+    vf sum[16][2];
+    const uint16_t *a = t->a, *b = t->b;
+    uintptr_t ahead = t->ahead;
+    if (R > TILE_ROWS_BF16)
+        return;
+    UNROLL for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = vf_set(0);
+    for (uint32_t i = 0; i < t->k; i += 2) {
+        __m512i b0 = _mm512_loadu_si512(b + (size_t)i * NR), b1 = _mm512_loadu_si512(b + (size_t)i * NR + NR);
+        __builtin_prefetch((const void *)ahead, 0, 2);
+        ahead += t->ahead_step;
+        UNROLL for (int r = 0; r < R; r++)
+        {
+            int32_t two;
+            memcpy(&two, a + (size_t)r * t->lda + i, sizeof two);
+            __m512i x = _mm512_set1_epi32(two);
+            sum[r][0] = dot2(sum[r][0], x, b0);
+            sum[r][1] = dot2(sum[r][1], x, b1);
+        }
+    }
+    UNROLL for (int r = 0; r < R; r++)
+    {
+        vf_store(t->c + r * NR, sum[r][0]);
+        vf_store(t->c + r * NR + LANES, sum[r][1]);
+    }
 }
 
-#include "device/cpu/kernels_simd_dot.h"
+static void tile_bf16(const struct tile *t)
+{
+#define DO(R) tile_rows(R, t)
+    EACH_ROWS(t->rows, DO)
+#undef DO
+}
 
 static void pack_a_bf16(const float *x, size_t stride, uint32_t rows, uint32_t k, void *a, size_t lda,
                         struct row_quant *rq)
@@ -56,5 +70,5 @@ void kernels_init_avx512bf16(struct kernels *k, uint32_t flags)
     if (!(flags & CPU_AVX512BF16))
         return;
     k->isa = k->gemm_isa[GEMM_BF16] = "avx512bf16";
-    k->gemm[GEMM_BF16] = (struct gemm){ DOT_ROWS, NR, DOT_DEPTHS, 2, dot_tile, pack_a_bf16, simd_pack_b_bf16 };
+    k->gemm[GEMM_BF16] = (struct gemm){ TILE_ROWS_BF16, NR, 2, 2, tile_bf16, pack_a_bf16, simd_pack_b_bf16 };
 }

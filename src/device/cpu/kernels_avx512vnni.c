@@ -4,24 +4,10 @@
 
 #include "device/cpu/kernels_simd.h"
 
-enum { DOT_ROWS = 12, DOT_DEPTHS = 4 }; /* 12 x 2 sums, 2 of b, 1 of a */
-typedef __m512i dv;
-typedef uint8_t dot_element;
+enum { TILE_ROWS_I8 = 12 }; /* 12 x 2 sums, 2 of b, 1 of a */
 
-ALWAYS_INLINE dv dv_zero(void)
-{
-    return _mm512_setzero_si512();
-}
-ALWAYS_INLINE dv dv_load(const void *p)
-{
-    return _mm512_loadu_si512(p);
-}
-ALWAYS_INLINE dv dv_repeat(int32_t word)
-{
-    return _mm512_set1_epi32(word);
-}
 /* As text: gcc 12 moves every sum twice around the intrinsic. */
-ALWAYS_INLINE dv dv_dot(dv sum, dv x, dv b)
+ALWAYS_INLINE __m512i dot4(__m512i sum, __m512i x, __m512i b)
 {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(b));
     return sum;
@@ -61,15 +47,40 @@ ALWAYS_INLINE void store_sums(const int R, const struct tile *t, __m512i sum[16]
     }
 }
 
-ALWAYS_INLINE void dot_store(const int R, const struct tile *t, dv sum[16][2])
+ALWAYS_INLINE void tile_rows(const int R, const struct tile *t)
 {
+    __m512i sum[16][2];
+    const uint8_t *a = t->a;
+    const int8_t *b = t->b;
+    uintptr_t ahead = t->ahead;
+    if (R > TILE_ROWS_I8)
+        return;
+    UNROLL for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = _mm512_setzero_si512();
+    for (uint32_t i = 0; i < t->k; i += 4) {
+        __m512i b0 = _mm512_loadu_si512(b + (size_t)i * NR), b1 = _mm512_loadu_si512(b + (size_t)i * NR + 64);
+        __builtin_prefetch((const void *)ahead, 0, 2);
+        ahead += t->ahead_step;
+        UNROLL for (int r = 0; r < R; r++)
+        {
+            int32_t four;
+            memcpy(&four, a + (size_t)r * t->lda + i, sizeof four);
+            __m512i x = _mm512_set1_epi32(four);
+            sum[r][0] = dot4(sum[r][0], x, b0);
+            sum[r][1] = dot4(sum[r][1], x, b1);
+        }
+    }
     if (t->k <= SPLIT_K)
         store_sums(R, t, sum, true);
     else
         store_sums(R, t, sum, false);
 }
 
-#include "device/cpu/kernels_simd_dot.h"
+static void tile_i8(const struct tile *t)
+{
+#define DO(R) tile_rows(R, t)
+    EACH_ROWS(t->rows, DO)
+#undef DO
+}
 
 /* Smallest and largest, then the bytes: 64 at a time, of which those above 255 (rounding can make a 256) are cut while
  * they are packed. Other depths, and rows whose range is not usable, go the way of all. */
@@ -110,5 +121,5 @@ void kernels_init_avx512vnni(struct kernels *k, uint32_t flags)
     if (!(flags & CPU_AVX512VNNI))
         return;
     k->isa = k->gemm_isa[GEMM_I8] = "avx512vnni";
-    k->gemm[GEMM_I8] = (struct gemm){ DOT_ROWS, NR, DOT_DEPTHS, 1, dot_tile, pack_a, simd_pack_b_i8 };
+    k->gemm[GEMM_I8] = (struct gemm){ TILE_ROWS_I8, NR, 4, 1, tile_i8, pack_a, simd_pack_b_i8 };
 }
