@@ -7,9 +7,11 @@ The placement studies of docs/placement.md, over the simulated RK3588 and its co
   pinned   three models on cores 0, 1 and 2 with 64 clients each, in one process and in three, one after the other, with
            every answer compared; they take turns, so that a change of the machine's load shows
   auto     one model: `auto` against placements made by hand at 1, 3, 8 and 64 concurrent requests, short and long texts
-           mixed; the placements take turns within every round, a cell is the median of its rounds
+           mixed; the placements take turns within every round, a cell is the median of its rounds. Before each cell is
+           counted it runs for twice as long: the ways to part cores and batches are learnt from some hundred requests,
+           which take a fraction of a second on an NPU, but modelled times are multiplied
 
-    bench/placement.py build/release/bench/load [--seconds 8] [--rounds 3] [--pinned-seconds 60] [--out build/placement.json]
+    bench/placement.py build/release/bench/load [--seconds 12] [--rounds 1] [--pinned-seconds 60] [--out build/placement.json]
     bench/placement.py --plot build/placement.json --docs docs/placement.md     (writes its tables, and the SVG files beside it)
 
 Modelled NPU times are multiplied (scale; in the last by requests at once) until the host, on which they are measured,
@@ -28,9 +30,9 @@ TRAINED = "tests/data/models/trained/"
 PINNED = {"scale": 60, "models": [TRAINED + "bert-embed", TRAINED + "mpnet-embed", TRAINED + "xlmr-embed"], "clients": 64}
 LOADS = [1, 3, 8, 64]
 STUDIES = [
-    {"name": "MiniLM, native", "key": "minilm", "model": "build/models/all-MiniLM-L6-v2", "scale": [60, 60, 60, 40], "longest": 128,
-     "warm": 0.6},
-    {"name": "tiny BERT, native", "key": "tiny", "model": TRAINED + "bert-embed", "scale": [200, 200, 200, 100], "longest": 60, "warm": 0.5},
+    {"name": "MiniLM, native", "key": "minilm", "model": "build/models/all-MiniLM-L6-v2", "scale": [40, 40, 40, 40], "longest": 128,
+     "warm": 2},
+    {"name": "tiny BERT, native", "key": "tiny", "model": TRAINED + "bert-embed", "scale": [200, 200, 200, 100], "longest": 60, "warm": 2},
     {"name": "tiny BERT, .rknn", "key": "rknn", "model": "{build}/sim-models/bert-embed:model_b1_s64.rknn", "scale": [60] * 4,
      "longest": 60, "warm": 0.3},
 ]
@@ -231,8 +233,8 @@ def plot(data, docs):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("program", nargs="?")
-    p.add_argument("--seconds", type=float, default=8)
-    p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--seconds", type=float, default=12)
+    p.add_argument("--rounds", type=int, default=1)
     p.add_argument("--pinned-seconds", type=float, default=60)
     p.add_argument("--only", default="virtual,pinned,minilm,tiny,rknn")
     p.add_argument("--out", default="build/placement.json")
