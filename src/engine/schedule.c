@@ -101,7 +101,7 @@ static void list_fill(struct waiting_list *l, rkf_runtime *rt, const struct pool
             if (q->first) {
                 struct place_waiting row = { .priority = q->priority, .since_ns = q->first->queued_ns };
                 row.requests = m->waiting_items < UINT32_MAX ? (uint32_t)m->waiting_items : UINT32_MAX;
-                if (r.automatic && p->n_cores > 1)
+                if (is_judged(m, p, &r) || (r.automatic && p->n_cores > 1))
                     predict(m, &r, q, &row);
                 list_add(l, m, p, &r, row, (struct candidate){ .queue = q });
             }
