@@ -8,8 +8,9 @@ The placement studies of docs/placement.md, over the simulated RK3588 and its co
            every answer compared; they take turns, so that a change of the machine's load shows
   auto     one model: `auto` against placements made by hand at 1, 3, 8 and 64 concurrent requests, short and long texts
            mixed; the placements take turns within every round, a cell is the median of its rounds. Before each cell is
-           counted it runs for twice as long: the ways to part cores and batches are learnt from some hundred requests,
-           which take a fraction of a second on an NPU, but modelled times are multiplied
+           counted it runs for twice as long, `auto` with 64 requests at once six times: the ways to part cores and batches
+           are learnt from some hundred requests, or some runs of each exec where those are large, which take a second or two
+           on an NPU, but modelled times are multiplied
 
     bench/placement.py build/release/bench/load [--seconds 12] [--rounds 1] [--pinned-seconds 60] [--out build/placement.json]
     bench/placement.py --plot build/placement.json --docs docs/placement.md     (writes its tables, and the SVG files beside it)
@@ -31,10 +32,11 @@ PINNED = {"scale": 60, "models": [TRAINED + "bert-embed", TRAINED + "mpnet-embed
 LOADS = [1, 3, 8, 64]
 STUDIES = [
     {"name": "MiniLM, native", "key": "minilm", "model": "build/models/all-MiniLM-L6-v2", "scale": [40, 40, 40, 40], "longest": 128,
-     "warm": 2},
-    {"name": "tiny BERT, native", "key": "tiny", "model": TRAINED + "bert-embed", "scale": [200, 200, 200, 100], "longest": 60, "warm": 2},
+     "warm": [2, 2, 2, 6]},
+    {"name": "tiny BERT, native", "key": "tiny", "model": TRAINED + "bert-embed", "scale": [200, 200, 200, 100], "longest": 60,
+     "warm": [2, 2, 2, 6]},
     {"name": "tiny BERT, .rknn", "key": "rknn", "model": "{build}/sim-models/bert-embed:model_b1_s64.rknn", "scale": [60] * 4,
-     "longest": 60, "warm": 0.3},
+     "longest": 60, "warm": [0.3] * 4},
 ]
 BY_HAND = ["0", "0_1", "all", "0 + 1", "0_1 + 2", "0 + 1 + 2"]
 
@@ -56,8 +58,8 @@ def targets(model, placement, clients):
     return out
 
 
-def load(program, args, scale, compute=True):
-    env = dict(os.environ, RKNNSIM_CONFIG=f"cost=model scale={scale}" + ("" if compute else " compute=no"))
+def load(program, args, scale, more=""):
+    env = dict(os.environ, RKNNSIM_CONFIG=f"cost=model scale={scale} {more}".strip())
     done = subprocess.run([program] + args, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(f"{program} {' '.join(args)}: {done.stderr[-500:]}")
@@ -69,7 +71,8 @@ def run_pinned(program, seconds):
     cells = []
     for way in ("one process", "three processes", "three processes", "one process"):
         extra = ["--processes"] if way == "three processes" else []
-        models = load(program, ["--seconds", str(seconds / 2), "--warm", "2"] + extra + args, PINNED["scale"])
+        # a simulator per process knows nothing of the DRAM that the others use: in one process it is not shared either
+        models = load(program, ["--seconds", str(seconds / 2), "--warm", "15"] + extra + args, PINNED["scale"], "dram=own")
         busy = models[0]["npu_busy"] if not extra else [models[i]["npu_busy"][i] for i in range(3)]
         cells.append({"way": way, "seconds": seconds / 2, "models": models, "npu_busy": busy})
         print(way, [round(m["per_s"], 1) for m in models], "wrong", [m["wrong"] for m in models],
@@ -77,15 +80,17 @@ def run_pinned(program, seconds):
     return cells
 
 
-def run_auto(program, build, study, seconds, rounds):
+def run_auto(program, build, study, seconds, rounds, loads):
     model, rows = study["model"].format(build=build), []
     for _ in range(rounds):
-        for n in LOADS:
+        for n in loads:
             done = {}  # with one client, placements that begin with the same mask are one
             for placement in ["auto"] + BY_HAND:
-                args = ["--no-check", "--seconds", str(seconds), "--warm", str(seconds * study["warm"]), "--longest", str(study["longest"])]
+                warm = study["warm"][LOADS.index(n)]  # by hand there are two ways to learn of, else up to eight
+                warm = seconds * (warm if placement == "auto" else min(warm, 2))
+                args = ["--no-check", "--seconds", str(seconds), "--warm", str(warm), "--longest", str(study["longest"])]
                 what = targets(model, placement, n)
-                models = done.get(tuple(what)) or load(program, args + what, study["scale"][LOADS.index(n)], compute=False)
+                models = done.get(tuple(what)) or load(program, args + what, study["scale"][LOADS.index(n)], "compute=no")
                 done[tuple(what)] = models
                 if any(m["failed"] for m in models):
                     sys.exit(f"{placement}: {models}")
@@ -236,6 +241,7 @@ def main():
     p.add_argument("--seconds", type=float, default=12)
     p.add_argument("--rounds", type=int, default=1)
     p.add_argument("--pinned-seconds", type=float, default=60)
+    p.add_argument("--loads", default=",".join(map(str, LOADS)), help="requests at once; rows of others stay as they are")
     p.add_argument("--only", default="virtual,pinned,minilm,tiny,rknn")
     p.add_argument("--out", default="build/placement.json")
     p.add_argument("--plot")
@@ -255,7 +261,9 @@ def main():
     for study in STUDIES:
         if study["key"] in only:
             data.setdefault("scale", {})[study["key"]] = study["scale"]
-            data["auto"][study["key"]] = run_auto(a.program, build, study, a.seconds, a.rounds)
+            loads = [int(n) for n in a.loads.split(",")]
+            before = [r for r in data["auto"].get(study["key"], []) if r["clients"] not in loads]
+            data["auto"][study["key"]] = before + run_auto(a.program, build, study, a.seconds, a.rounds, loads)
         json.dump(data, open(a.out, "w", encoding="utf-8"), indent=1)
     json.dump(data, open(a.out, "w", encoding="utf-8"), indent=1)
 
