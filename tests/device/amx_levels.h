@@ -14,8 +14,10 @@ static inline uint32_t emulated_flags(void)
     const uint32_t beside = CPU_AVX512 | CPU_AVX512VNNI | CPU_AVX512BF16, tiles = CPU_AMX_BF16 | CPU_AMX_INT8;
     uint32_t have = cpu_flags_detected();
     struct kernels k = { 0 };
-    kernels_init_amx(&k, CPU_AMX_BF16);
-    if (!k.isa || (have & beside) != beside || have & tiles)
+    if ((have & beside) != beside || have & tiles)
+        return 0;
+    kernels_init_amx(&k, CPU_AMX_BF16); /* compiled for AVX-512: only after it was found to be here */
+    if (!k.isa)
         return 0;
     amx_emulate();
     return tiles;
