@@ -8,6 +8,7 @@ struct layer { /* one random layer and what it is made of */
     float *w, *bias;
     void *stored;           /* w in its source type */
     bool has_bias, keeps_x; /* x stays f32: the weights are only stored in 16 bits */
+    bool pairs;             /* struct gemm */
     bool half;              /* multiplied in f16, whose sums are rounded to it */
 };
 
@@ -47,15 +48,26 @@ static void layer_free(struct layer *l, struct linear *packed)
     free(l->w), free(l->bias), free(l->stored);
 }
 
+/* What a column's 127 steps are of, where neighbouring weights of one sign share them. */
+static float pair_range(const float *w, uint32_t n)
+{
+    float most = 0;
+    for (uint32_t i = 0; i < n; i += 2) {
+        float a = w[i], b = i + 1 < n ? w[i + 1] : 0;
+        most = fmaxf(most, a * b > 0 ? fabsf(a + b) : fmaxf(fabsf(a), fabsf(b)));
+    }
+    return most;
+}
+
 /* A row of x as the type of the weights makes it, and one column of w. */
-static void round_row(float *to, const float *from, uint32_t n, enum dtype type, bool weight)
+static void round_row(float *to, const float *from, uint32_t n, enum dtype type, bool weight, bool pairs)
 {
     float lo = 0, hi = 0;
     for (uint32_t i = 0; i < n; i++) {
         lo = fminf(lo, from[i]);
         hi = fmaxf(hi, from[i]);
     }
-    float max = fmaxf(hi, -lo), range = hi - lo, zero = nearbyintf(-lo * (range > 0 ? 255 / range : 0));
+    float max = pairs ? pair_range(from, n) : fmaxf(hi, -lo), range = hi - lo, zero = nearbyintf(-lo * (range > 0 ? 255 / range : 0));
     for (uint32_t i = 0; i < n; i++)
         if (type == DTYPE_BF16)
             to[i] = bf16_to_f32(f32_to_bf16(from[i]));
@@ -78,9 +90,9 @@ TEST_REFERENCE static void reference(const struct layer *l, const float *x, size
     float *xr = malloc(l->in * sizeof *xr), *wr = malloc((size_t)l->in * l->out * sizeof *wr);
     double *t = malloc(l->out * sizeof *t), *s = malloc(l->out * sizeof *s);
     for (uint32_t n = 0; n < l->out; n++)
-        round_row(wr + (size_t)n * l->in, l->w + (size_t)n * l->in, l->in, l->type, true);
+        round_row(wr + (size_t)n * l->in, l->w + (size_t)n * l->in, l->in, l->type, true, l->pairs);
     for (uint32_t r = 0; r < rows; r++) {
-        round_row(xr, x + r * stride, l->in, l->keeps_x ? DTYPE_F32 : l->type, false);
+        round_row(xr, x + r * stride, l->in, l->keeps_x ? DTYPE_F32 : l->type, false, false);
         for (uint32_t n = 0; n < l->out; n++) {
             t[n] = l->has_bias ? l->bias[n] : 0;
             s[n] = fabs(t[n]);
@@ -155,7 +167,9 @@ static void one_case(const struct device *d, int threads)
     exec_open(&x, d, threads);
     bool gated = !random_below(4);
     struct layer l = random_layer(gated);
-    l.keeps_x = !((const struct kernels *)d->priv)->gemm[gemm_type_of(l.type) % GEMM_COUNT].pack_a;
+    const struct gemm *g = &((const struct kernels *)d->priv)->gemm[gemm_type_of(l.type) % GEMM_COUNT];
+    l.keeps_x = !g->pack_a;
+    l.pairs = g->pairs;
     l.half = l.type == DTYPE_F16 && !l.keeps_x;
     l.keeps_x |= l.half;
     struct linear *packed = layer_make(&l, &x);

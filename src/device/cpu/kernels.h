@@ -18,6 +18,8 @@
  * Int8. Weights are symmetric per column: w = scale[n] * q, q in -127 .. 127. Rows of x are quantised when they are
  * used, x = rq.scale * (q - rq.zero) with q in 0 .. 255. The sum over k is exact in int32:
  * tile = rq.scale * scale[n] * (sum q_x q_w - rq.zero * wsum[n]) where wsum[n] is the sum of column n.
+ * Kernels that add the products of depths 2 i and 2 i + 1 in 16 bits have weights with `pairs`: of one sign, those of
+ * such a pair add up to 128 at most, as 255 * 128 still fits.
  */
 #ifndef RKF_DEVICE_CPU_KERNELS_H
 #define RKF_DEVICE_CPU_KERNELS_H
@@ -89,6 +91,7 @@ struct gemm {
      * f32. NULL: tile is as fast. */
     void (*widen)(const void *b, uint32_t k, float *out);
     float most; /* the largest weight that it takes; 0: any */
+    bool pairs; /* int8: the weights' steps are as large as their pairs need */
     /* Of kernels that work on whole blocks (AMX); all 0 where there is none of it. */
     uint16_t
         row_step; /* rows of a are read, and of c written, up to a multiple of it: those beyond count for nothing */
@@ -185,6 +188,7 @@ struct kernels {
     const char *isa;              /* of the best that was filled in */
     struct gemm gemm[GEMM_COUNT]; /* by the type of the weights */
     struct gemm gemm_wide_f16;    /* sums in f32: for weights beyond gemm[GEMM_F16].most, where it has a limit */
+    struct gemm gemm_pairs_i8;    /* portable only: the truth for those with `pairs` */
     const char *gemm_isa[GEMM_COUNT];
     void (*finish)(const struct finish *f);
 

@@ -66,7 +66,7 @@ static void pack_a_i8(const float *x, size_t stride, uint32_t rows, uint32_t k, 
 static void pack_b_i8(const float *w, size_t stride, uint32_t cols, uint32_t k, void *panel, float *scale,
                       int32_t *wsum)
 {
-    pack_b_i8_kr(KR_I8, KR_I8, w, stride, cols, k, panel, scale, wsum);
+    pack_b_i8_kr(KR_I8, KR_I8, range_of_column, w, stride, cols, k, panel, scale, wsum);
 }
 
 void kernels_init_neon_i8mm(struct kernels *k, uint32_t flags)

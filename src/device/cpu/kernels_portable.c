@@ -104,18 +104,28 @@ static void pack_b_bf16(const float *w, size_t stride, uint32_t cols, uint32_t k
                 *b++ = n < cols && j < k ? f32_to_bf16(w[n * stride + j]) : 0;
 }
 
-static void pack_b_i8(const float *w, size_t stride, uint32_t cols, uint32_t k, void *panel, float *scale,
-                      int32_t *wsum)
+/* What becomes 127 steps of a column: its largest weight, or the largest sum of a pair's weights of one sign. */
+static float range_of_column(const float *w, uint32_t k, bool pairs)
 {
-    int8_t *b = panel;
+    float most = 0;
+    for (uint32_t i = 0; i < k; i++) {
+        bool second = pairs && i % 2;
+        float up = fmaxf(w[i], 0) + (second ? fmaxf(w[i - 1], 0) : 0);
+        float down = fmaxf(-w[i], 0) + (second ? fmaxf(-w[i - 1], 0) : 0);
+        most = fmaxf(most, fmaxf(up, down));
+    }
+    return most;
+}
+
+static void pack_b_columns(const float *w, size_t stride, uint32_t cols, uint32_t k, int8_t *b, float *scale,
+                           int32_t *wsum, bool pairs)
+{
     uint32_t k4 = (k + 3) / 4 * 4;
     memset(b, 0, (size_t)k4 * NR);
     for (uint32_t n = 0; n < NR; n++) {
-        float max = 0, inverse;
-        for (uint32_t i = 0; n < cols && i < k; i++)
-            max = fmaxf(max, fabsf(w[n * stride + i]));
+        float max = n < cols ? range_of_column(w + n * stride, k, pairs) : 0;
+        float inverse = quant_usable(max) ? 127 / max : 0;
         scale[n] = max / 127;
-        inverse = quant_usable(max) ? 127 / max : 0;
         wsum[n] = 0;
         for (uint32_t i = 0; n < cols && i < k; i++) {
             int32_t q = inverse > 0 ? (int32_t)nearbyintf(w[n * stride + i] * inverse) : 0;
@@ -123,6 +133,18 @@ static void pack_b_i8(const float *w, size_t stride, uint32_t cols, uint32_t k, 
             wsum[n] += q;
         }
     }
+}
+
+static void pack_b_i8(const float *w, size_t stride, uint32_t cols, uint32_t k, void *panel, float *scale,
+                      int32_t *wsum)
+{
+    pack_b_columns(w, stride, cols, k, panel, scale, wsum, false);
+}
+
+static void pack_b_i8_pairs(const float *w, size_t stride, uint32_t cols, uint32_t k, void *panel, float *scale,
+                            int32_t *wsum)
+{
+    pack_b_columns(w, stride, cols, k, panel, scale, wsum, true);
 }
 
 static void pack_a_bf16(const float *x, size_t stride, uint32_t rows, uint32_t k, void *a, size_t lda,
@@ -311,6 +333,7 @@ void kernels_init_portable(struct kernels *k)
             [GEMM_BF16] = { MR, NR, 2, 2, tile_bf16, pack_a_bf16, pack_b_bf16 },
             [GEMM_I8] = { MR, NR, 4, 1, tile_i8, pack_a_i8, pack_b_i8 },
         },
+        .gemm_pairs_i8 = { MR, NR, 4, 1, tile_i8, pack_a_i8, pack_b_i8_pairs, .pairs = true },
         .gemm_isa = { "portable", "portable", "portable", "portable" },
         .finish = finish_tile,
         .lanes = 1,

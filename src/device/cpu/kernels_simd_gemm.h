@@ -349,18 +349,25 @@ static inline void simd_pack_b_bf16(const float *w, size_t stride, uint32_t cols
     pack_b_16_kr(2, false, w, stride, cols, k, panel);
 }
 
+/* What becomes 127 steps of a column's weights. */
+ALWAYS_INLINE float range_of_column(const float *w, uint32_t k)
+{
+    vf most = vf_set(0);
+    for (uint32_t i = 0; i < k; i += LANES)
+        most = vf_max(most, vf_abs(load_upto(w + i, k - i)));
+    return vf_hmax(most);
+}
+
 /* int8, `each` depths of a column together (4, 8 or 16), k padded to a multiple of kr */
-ALWAYS_INLINE void pack_b_i8_kr(const uint32_t each, const uint32_t kr, const float *w, size_t stride, uint32_t cols,
+ALWAYS_INLINE void pack_b_i8_kr(const uint32_t each, const uint32_t kr,
+                                float (*const range)(const float *w, uint32_t k), const float *w, size_t stride, uint32_t cols,
                                 uint32_t k, float *b, float *scale, int32_t *wsum)
 {
     _Alignas(64) float words[NR][PACK_STEP / 4]; /* a word holds four depths of one column */
     float inverse[NR];
     memset(words, 0, sizeof words);
     for (uint32_t c = 0; c < NR; c++) {
-        vf most = vf_set(0);
-        for (uint32_t i = 0; c < cols && i < k; i += LANES)
-            most = vf_max(most, vf_abs(load_upto(w + c * stride + i, k - i)));
-        float max = vf_hmax(most);
+        float max = c < cols ? range(w + c * stride, k) : 0;
         scale[c] = max / 127;
         inverse[c] = quant_usable(max) ? 127 / max : 0;
         wsum[c] = 0;
@@ -383,7 +390,7 @@ ALWAYS_INLINE void pack_b_i8_kr(const uint32_t each, const uint32_t kr, const fl
 static inline void simd_pack_b_i8(const float *w, size_t stride, uint32_t cols, uint32_t k, void *panel, float *scale,
                                   int32_t *wsum)
 {
-    pack_b_i8_kr(4, 4, w, stride, cols, k, panel, scale, wsum);
+    pack_b_i8_kr(4, 4, range_of_column, w, stride, cols, k, panel, scale, wsum);
 }
 
 /* One row of x as bytes, padded to a multiple of kr; q - offset is stored, and subtracted from the zero. */
