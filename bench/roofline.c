@@ -121,14 +121,17 @@ static double apply_ns(const struct linear *l, const float *in, float *y, uint32
     return best;
 }
 
-/* 16-bit weights that are widened to f32 are measured by the peak of f32. */
-static const struct peak *best_peak(const struct peak *peaks, int n, int own, enum dtype type, const struct device *d)
+/* Of weights of this type; those in 16 bits that are widened to f32 are measured by the peak of f32. NULL: not known. */
+static const struct peak *peak_of(const struct peak *peaks, int n, const char *name, enum dtype type,
+                                  const struct device *d)
 {
     const struct kernels *k = d->priv;
+    if (k->gemm[gemm_type_of(type)].widen)
+        name = "f32";
     for (int i = 0; i < n; i++)
-        if (k->gemm[gemm_type_of(type)].widen && !strcmp(peaks[i].name, "f32"))
+        if (!strcmp(peaks[i].name, name))
             return &peaks[i];
-    return &peaks[own];
+    return NULL;
 }
 
 static void print_layers(const char *name, const struct peak *p, enum dtype type, uint32_t hidden, uint32_t middle)
@@ -196,10 +199,11 @@ int main(int argc, char **argv)
     for (int i = 0; i < n; i++)
         printf("peak %-5s %8.1f Gop/s\n", peaks[i].name, peak_gops(&peaks[i], RUNS));
     print_memory();
-    for (size_t t = 0; t < sizeof types / sizeof *types; t++)
-        for (int i = 0; i < n; i++)
-            if (!strcmp(peaks[i].name, types[t].name))
-                print_layers(types[t].name, best_peak(peaks, n, i, types[t].type, d), types[t].type, hidden, middle);
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        const struct peak *p = peak_of(peaks, n, types[t].name, types[t].type, d);
+        if (p)
+            print_layers(types[t].name, p, types[t].type, hidden, middle);
+    }
     team_destroy(x.team);
     arena_free(&x.scratch);
     cpu_device_free(d);

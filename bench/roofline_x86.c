@@ -46,6 +46,20 @@ __attribute__((target("avx2,fma"))) static void rounds_fma256(long n)
                      : EACH12(CLOBBER) "xmm14", "xmm15", "cc");
 }
 
+/* Without dot products: products of bytes, added by pairs, by fours, and to the sums. */
+#define DPB256(I)                                                                                                      \
+    "vpmaddubsw %%ymm14, %%ymm15, %%ymm12\n vpmaddwd %%ymm12, %%ymm13, %%ymm12\n"                                      \
+    "vpaddd %%ymm12, %%ymm" #I ", %%ymm" #I "\n"
+__attribute__((target("avx2"))) static void rounds_maddubs(long n)
+{
+    __asm__ volatile(EACH12(CLEAR256) "vpcmpeqw %%ymm13, %%ymm13, %%ymm13\n vpabsw %%ymm13, %%ymm13\n"
+                                      "vpxor %%ymm14, %%ymm14, %%ymm14\n vpxor %%ymm15, %%ymm15, %%ymm15\n"
+                                      "1:\n" EACH12(DPB256) "dec %0\n jnz 1b\n"
+                     : "+r"(n)
+                     :
+                     : EACH12(CLOBBER) "xmm12", "xmm13", "xmm14", "xmm15", "cc");
+}
+
 /* Six tiles of sums, and one of each factor; the configuration as src/device/cpu/kernels_amx.c has it. */
 #define EACH6(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5)
 #define ZERO(I)   "tilezero %%tmm" #I "\n"
@@ -87,6 +101,8 @@ int peaks_list(struct peak *out, int max)
         out[n++] = (struct peak){ "int8", 6 * 2 * 16 * 16 * 64, rounds_tdpbu };
     else if (n < max && flags & CPU_AVX512VNNI)
         out[n++] = (struct peak){ "int8", 24 * 128, rounds_dpbu512 };
+    else if (n < max && flags & CPU_AVX2 && !(flags & CPU_AVXVNNI))
+        out[n++] = (struct peak){ "int8", 12 * 64, rounds_maddubs };
     return n;
 }
 
