@@ -121,7 +121,8 @@ static double apply_ns(const struct linear *l, const float *in, float *y, uint32
     return best;
 }
 
-/* Of weights of this type; those in 16 bits that are widened to f32 are measured by the peak of f32. NULL: not known. */
+/* Of weights of this type; those in 16 bits that are widened to f32 are measured by the peak of f32. NULL: not known.
+ */
 static const struct peak *peak_of(const struct peak *peaks, int n, const char *name, enum dtype type,
                                   const struct device *d)
 {

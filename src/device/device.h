@@ -79,6 +79,9 @@ struct linear_ops {
                              const struct linear *second, const struct epilogue *second_epi, struct view in,
                              struct view y, rkf_error *err);
     size_t (*bytes)(const struct linear *l); /* memory held */
+    /* Ends what x->observe began: a layer that was prepared with it has looked at the x of each apply, and now suits
+     * itself to them. Before that no other thread may use it. NULL: nothing to learn. */
+    void (*settle)(struct linear *l);
 };
 
 struct device {
@@ -102,6 +105,7 @@ struct exec {
     struct arena scratch; /* reset by whoever starts a run; valid until its end */
     struct pack_cache
         *packs;           /* while a model loads: its packed weights on disk (device/cpu/pack_cache.h); NULL: none */
+    bool observe;         /* while a model loads: linear_ops.settle */
     int64_t deadline_ns;  /* 0: none */
     uint8_t cores_used;   /* set by devices: cores that really computed */
     uint8_t cores_failed; /* set by devices with RKF_DEVICE or RKF_DEADLINE: cores to take for sick */

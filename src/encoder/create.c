@@ -8,6 +8,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { OBSERVED_TOKENS = 24 };
+
 void encoder_free(struct encoder *e)
 {
     if (!e)
@@ -308,6 +310,48 @@ static rkf_status load_all(struct encoder *e, struct loader *l, rkf_error *err)
     return rc;
 }
 
+/* Ids that a vocabulary has early: special tokens of most families, on which outliers gather, and some words. */
+static uint32_t observed_ids(const struct encoder_spec *s, int32_t ids[OBSERVED_TOKENS])
+{
+    enum { FIRST = 4, BERT_FIRST = 100, BERT_LAST = 104 };
+    uint32_t n = s->max_positions < OBSERVED_TOKENS ? s->max_positions : OBSERVED_TOKENS, id = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (i < FIRST)
+            id = i;
+        else if (i < FIRST + BERT_LAST - BERT_FIRST)
+            id = BERT_FIRST + i - FIRST;
+        else if (i + 2 >= n)
+            id = s->vocab_size - (n - i);
+        else
+            id = i * 2654435761u;
+        ids[i] = (int32_t)(id % s->vocab_size);
+    }
+    return n;
+}
+
+/* Shows the layers a text, if they have something to learn of one. */
+static rkf_status observe(struct encoder *e, struct exec *x, rkf_error *err)
+{
+    int32_t ids[OBSERVED_TOKENS];
+    uint32_t n = observed_ids(&e->spec, ids), cu_lens[] = { 0, n };
+    struct batch b = { .n_seqs = 1, .n_tokens = n, .ids = ids, .cu_lens = cu_lens };
+    struct rows rows;
+    if (!x->observe)
+        return RKF_OK;
+    struct arena_mark mark = arena_mark(&x->scratch);
+    rkf_status rc = encoder_run_whole(e, x, &b, &rows, err);
+    arena_release(&x->scratch, mark);
+    for (uint32_t i = 0; i < e->spec.layer_sets; i++) {
+        const struct layer *y = &e->sets[i];
+        struct linear *all[] = { y->qkv, y->o, y->up, y->down };
+        for (int k = 0; k < 4; k++)
+            x->device->linear->settle(all[k]);
+    }
+    if (e->project)
+        x->device->linear->settle(e->project);
+    return rc;
+}
+
 rkf_status encoder_create(struct exec *x, const struct model_dir *m, const struct weights *w, enum dtype type,
                           struct body **out, rkf_error *err)
 {
@@ -325,7 +369,12 @@ rkf_status encoder_create(struct exec *x, const struct model_dir *m, const struc
         goto fail;
     }
     struct loader l = { .x = x, .w = w, .spec = &e->spec, .where = m->path, .type = type, .params = &e->params };
-    if ((rc = load_all(e, &l, err)))
+    x->observe = type == DTYPE_I8 && x->device->linear->settle;
+    rc = load_all(e, &l, err);
+    if (!rc)
+        rc = observe(e, x, err);
+    x->observe = false;
+    if (rc)
         goto fail;
     if (weights_changed(w)) {
         rc = rkf_fail(err, RKF_FORMAT, "%s: the weights changed while they were read: try again when they are complete",

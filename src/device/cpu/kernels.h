@@ -91,7 +91,10 @@ struct gemm {
      * f32. NULL: tile is as fast. */
     void (*widen)(const void *b, uint32_t k, float *out);
     float most; /* the largest weight that it takes; 0: any */
-    bool pairs; /* int8: the weights' steps are as large as their pairs need */
+    /* int8 only: the weights' steps are as large as their pairs need; x is stored as q - offset; so many depths of a
+     * column lie together: [depth / group][nr][group] */
+    bool pairs;
+    uint8_t offset, group;
     /* Of kernels that work on whole blocks (AMX); all 0 where there is none of it. */
     uint16_t
         row_step; /* rows of a are read, and of c written, up to a multiple of it: those beyond count for nothing */

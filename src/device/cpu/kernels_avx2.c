@@ -46,8 +46,7 @@ ALWAYS_INLINE void tile_rows_i8(const int R, const struct tile *t)
         __builtin_prefetch((const void *)ahead, 0, 2);
         ahead += 2 * (size_t)t->ahead_step;
         UNROLL for (int r = 0; r < R; r++) add_four(&sum[r][0], &sum[r][1], ROW(base, r, t->lda), b, ones);
-        UNROLL for (int r = 0; r < R; r++)
-            add_four(&sum[r][0], &sum[r][1], ROW(base, r, t->lda) + 4, b + 4 * NR, ones);
+        UNROLL for (int r = 0; r < R; r++) add_four(&sum[r][0], &sum[r][1], ROW(base, r, t->lda) + 4, b + 4 * NR, ones);
     }
     if (i < t->k) {
         UNROLL for (int r = 0; r < R; r++) add_four(&sum[r][0], &sum[r][1], ROW(base, r, t->lda), b, ones);
@@ -62,8 +61,7 @@ ALWAYS_INLINE void tile_rows_i8(const int R, const struct tile *t)
     }
 }
 
-static void tile_i8(const struct tile *t)
-{
+static void tile_i8(const struct tile *t){
 #define DO(R) tile_rows_i8(R, t)
     EACH_ROWS(t->rows, DO)
 #undef DO
@@ -98,7 +96,7 @@ void kernels_init_avx2(struct kernels *k, uint32_t flags)
         TILE_ROWS_16, NR, 2, 4, simd_tile_bf16, NULL, simd_pack_b_bf16, simd_widen_bf16
     };
     k->gemm[GEMM_F16] = (struct gemm){ TILE_ROWS_16, NR, 1, 4, simd_tile_f16, NULL, simd_pack_b_f16, simd_widen_f16 };
-    k->gemm[GEMM_I8] = (struct gemm){ TILE_ROWS_I8, NR, 4, 1, tile_i8, simd_pack_a_i8, pack_b_i8_pairs,
-                                         .pairs = true };
+    k->gemm[GEMM_I8] = (struct gemm){ TILE_ROWS_I8,  NR,        4, 1, tile_i8, simd_pack_a_i8, pack_b_i8_pairs,
+                                      .pairs = true, .group = 4 };
     k->gemm_isa[GEMM_I8] = k->gemm_isa[GEMM_F32] = k->gemm_isa[GEMM_BF16] = k->gemm_isa[GEMM_F16] = k->isa;
 }

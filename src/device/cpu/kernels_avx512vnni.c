@@ -121,5 +121,5 @@ void kernels_init_avx512vnni(struct kernels *k, uint32_t flags)
     if (!(flags & CPU_AVX512VNNI))
         return;
     k->isa = k->gemm_isa[GEMM_I8] = "avx512vnni";
-    k->gemm[GEMM_I8] = (struct gemm){ TILE_ROWS_I8, NR, 4, 1, tile_i8, pack_a, simd_pack_b_i8 };
+    k->gemm[GEMM_I8] = (struct gemm){ TILE_ROWS_I8, NR, 4, 1, tile_i8, pack_a, simd_pack_b_i8, .group = 4 };
 }

@@ -61,5 +61,5 @@ void kernels_init_avxvnni(struct kernels *k, uint32_t flags)
     if (!(flags & CPU_AVXVNNI))
         return;
     k->isa = k->gemm_isa[GEMM_I8] = "avxvnni";
-    k->gemm[GEMM_I8] = (struct gemm){ TILE_ROWS_I8, NR, 4, 1, tile_i8, simd_pack_a_i8, simd_pack_b_i8 };
+    k->gemm[GEMM_I8] = (struct gemm){ TILE_ROWS_I8, NR, 4, 1, tile_i8, simd_pack_a_i8, simd_pack_b_i8, .group = 4 };
 }

@@ -136,7 +136,8 @@ void kernels_init_neon(struct kernels *k, uint32_t flags)
         TILE_ROWS_16, NR, 2, 4, simd_tile_bf16, NULL, simd_pack_b_bf16, simd_widen_bf16
     };
     k->gemm[GEMM_F16] = (struct gemm){ TILE_ROWS_16, NR, 1, 4, simd_tile_f16, NULL, simd_pack_b_f16, simd_widen_f16 };
-    k->gemm[GEMM_I8] = (struct gemm){ TILE_ROWS_I8, NR, KR_I8, 1, tile_i8, pack_a_i8, pack_b_i8 };
+    k->gemm[GEMM_I8] = (struct gemm){ TILE_ROWS_I8,  NR, KR_I8, 1, tile_i8, pack_a_i8, pack_b_i8, .offset = 128,
+                                      .group = KR_I8 };
     for (int i = 0; i < GEMM_COUNT; i++)
         k->gemm_isa[i] = k->isa;
 }

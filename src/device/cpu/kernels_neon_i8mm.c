@@ -74,5 +74,6 @@ void kernels_init_neon_i8mm(struct kernels *k, uint32_t flags)
     if (!(flags & CPU_I8MM))
         return;
     k->isa = k->gemm_isa[GEMM_I8] = "i8mm";
-    k->gemm[GEMM_I8] = (struct gemm){ TILE_ROWS_I8, NR, KR_I8, 1, tile_i8, pack_a_i8, pack_b_i8 };
+    k->gemm[GEMM_I8] = (struct gemm){ TILE_ROWS_I8,  NR, KR_I8, 1, tile_i8, pack_a_i8, pack_b_i8, .offset = 128,
+                                      .group = KR_I8 };
 }

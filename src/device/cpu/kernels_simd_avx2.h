@@ -164,9 +164,8 @@ ALWAYS_INLINE void add_depth(const int R, vf sum[16][TILE_VECS], const float *co
 {
     vf b0 = vf_load(b), b1 = vf_load(b + LANES), x;
     UNROLL for (int r = 0; r < R; r++) /* as text: gcc 12 moves sums about and keeps some in memory */
-        __asm__("vbroadcastss %3, %2\n\tvfmadd231ps %4, %2, %0\n\tvfmadd231ps %5, %2, %1"
-                : "+x"(sum[r][0]), "+x"(sum[r][1]), "=&x"(x)
-                : "m"(ROW(base, r, lda)[depth]), "x"(b0), "x"(b1));
+        __asm__("vbroadcastss %3, %2\n\tvfmadd231ps %4, %2, %0\n\tvfmadd231ps %5, %2, %1" : "+x"(sum[r][0]),
+                "+x"(sum[r][1]), "=&x"(x) : "m"(ROW(base, r, lda)[depth]), "x"(b0), "x"(b1));
 }
 
 /* sum[r][v] += a b over k depths, with little beside the products: a core that another thread shares decodes no more

@@ -382,8 +382,8 @@ ALWAYS_INLINE float range_of_column(const float *w, uint32_t k)
 
 /* int8, `each` depths of a column together (4, 8 or 16), k padded to a multiple of kr */
 ALWAYS_INLINE void pack_b_i8_kr(const uint32_t each, const uint32_t kr,
-                                float (*const range)(const float *w, uint32_t k), const float *w, size_t stride, uint32_t cols,
-                                uint32_t k, float *b, float *scale, int32_t *wsum)
+                                float (*const range)(const float *w, uint32_t k), const float *w, size_t stride,
+                                uint32_t cols, uint32_t k, float *b, float *scale, int32_t *wsum)
 {
     _Alignas(64) float words[NR][PACK_STEP / 4]; /* a word holds four depths of one column */
     float inverse[NR];

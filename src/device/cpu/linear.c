@@ -9,6 +9,7 @@
  * done.
  */
 #include "device/cpu/cpu_private.h"
+#include "device/cpu/outliers.h"
 #include "device/cpu/pack_cache.h"
 
 #include <math.h>
@@ -22,16 +23,17 @@ struct panel {
 struct cpu_linear {
     struct linear base;
     const struct gemm *g;
-    uint32_t k; /* base.in, padded */
+    uint32_t k; /* base.in, padded; with the outliers' depths if there are any */
     uint32_t n_panels, n_parts;
     uint32_t part_out; /* columns of each part if all are the same, else 0 */
     size_t panel_bytes, bytes;
-    struct panel *panels; // [n_panels]
-    struct slab *slab;    /* what the four below are a piece of */
-    uint8_t *b;           // [n_panels][panel_bytes]
-    float *bias;          // [n_panels][nr], zeros where there is none
-    float *scale;         // [n_panels][nr] int8 only
-    int32_t *wsum;        // [n_panels][nr] int8 only
+    struct outliers outliers; /* int8 only */
+    struct panel *panels;     // [n_panels]
+    struct slab *slab;        /* what the four below are a piece of */
+    uint8_t *b;               // [n_panels][panel_bytes]
+    float *bias;              // [n_panels][nr], zeros where there is none
+    float *scale;             // [n_panels][nr] int8 only
+    int32_t *wsum;            // [n_panels][nr] int8 only
 };
 
 /* ---- packing */
@@ -60,8 +62,11 @@ static void pack_panel(const struct pack_job *j, uint32_t panel, float *rows)
         stride = l->base.in;
     }
     size_t at = (size_t)panel * nr;
-    gemm_pack_b(l->g, w, stride, cols, l->base.in, l->b + panel * l->panel_bytes, l->panel_bytes,
-                l->scale ? l->scale + at : NULL, l->wsum ? l->wsum + at : NULL);
+    uint8_t *b = l->b + panel * l->panel_bytes;
+    size_t own = (size_t)l->k * nr * dtype_size(l->base.type);
+    memset(b + own, 0, l->panel_bytes - own); /* the outliers' */
+    gemm_pack_b(l->g, w, stride, cols, l->base.in, b, own, l->scale ? l->scale + at : NULL,
+                l->wsum ? l->wsum + at : NULL);
     if (p->bias)
         convert_to_f32(l->bias + at, (const char *)p->bias + (col - first) * dtype_size(p->bias_type), p->bias_type,
                        cols);
@@ -81,6 +86,7 @@ static void cpu_release(struct linear *base)
     struct cpu_linear *l = (struct cpu_linear *)base;
     if (l->slab)
         slab_give(&((struct cpu_device *)(uintptr_t)base->device)->slabs, l->slab);
+    mem_free(l->outliers.seen);
     mem_free(l->panels);
     mem_free(l);
 }
@@ -145,16 +151,25 @@ static const struct gemm *gemm_for(const struct kernels *k, const struct linear_
     return g->most > 0 && largest_weight(parts, n) > g->most ? &k->gemm_wide_f16 : g;
 }
 
-static rkf_status linear_alloc(const struct device *d, const struct linear_part *parts, uint32_t n, enum dtype type,
+/* Room to look for outliers, and for their depths. Returns the depths of a panel, 0 without memory. */
+static uint32_t make_observed(struct cpu_linear *l)
+{
+    struct outliers *o = &l->outliers;
+    o->first = (l->base.in + l->g->kr - 1) / l->g->kr * l->g->kr;
+    o->seen = mem_zalloc(l->base.in, sizeof *o->seen);
+    return o->seen ? gemm_depth(l->g, o->first + OUTLIER_DEPTHS) : 0;
+}
+
+static rkf_status linear_alloc(const struct exec *x, const struct linear_part *parts, uint32_t n, enum dtype type,
                                struct cpu_linear **out, rkf_error *err)
 {
-    struct cpu_device *cpu = (struct cpu_device *)(uintptr_t)d;
+    struct cpu_device *cpu = (struct cpu_device *)(uintptr_t)x->device;
     struct cpu_linear *l = mem_zalloc(1, sizeof *l);
     if (!l)
         return rkf_fail_memory(err, sizeof *l, "a linear layer");
     const struct gemm *g = gemm_for(&cpu->k, parts, n, type);
     l->g = g;
-    l->base.device = d;
+    l->base.device = x->device;
     l->base.in = parts[0].weight.cols;
     l->base.type = type;
     l->k = gemm_depth(g, l->base.in);
@@ -163,10 +178,11 @@ static rkf_status linear_alloc(const struct device *d, const struct linear_part 
         l->base.out += parts[i].weight.rows;
         l->n_panels += (parts[i].weight.rows + g->nr - 1) / g->nr;
     }
-    l->panel_bytes = (size_t)l->k * g->nr * dtype_size(type);
+    uint32_t depth = x->observe && type == DTYPE_I8 ? make_observed(l) : l->k;
+    l->panel_bytes = (size_t)depth * g->nr * dtype_size(type);
     size_t panels = l->n_panels * l->panel_bytes, wide = (size_t)l->n_panels * g->nr * sizeof(float);
     l->bytes = panels + wide * (type == DTYPE_I8 ? 3 : 1);
-    l->panels = mem_array(l->n_panels, sizeof *l->panels);
+    l->panels = depth ? mem_array(l->n_panels, sizeof *l->panels) : NULL;
     l->b = l->panels ? slab_take(&cpu->slabs, l->bytes, &l->slab) : NULL;
     if (!l->b) {
         size_t bytes = l->bytes;
@@ -188,9 +204,8 @@ static rkf_status linear_alloc(const struct device *d, const struct linear_part 
 static uint64_t pack_key(const struct cpu_linear *l, const struct linear_part *parts, const char *isa)
 {
     uint64_t key = pack_cache_hash(0, isa, strlen(isa));
-    const uint32_t whole[] = {
-        l->base.in, l->base.out, l->n_parts, l->base.type, l->k, l->g->nr, l->g->kr, l->g->a_size
-    };
+    const uint32_t whole[] = { l->base.in, l->base.out, l->n_parts,   l->base.type,     l->k,
+                               l->g->nr,   l->g->kr,    l->g->a_size, l->outliers.first };
     key = pack_cache_hash(key, whole, sizeof whole);
     for (uint32_t i = 0; i < l->n_parts; i++) {
         const uint32_t part[] = { parts[i].weight.rows, parts[i].weight.type, parts[i].bias != NULL };
@@ -218,7 +233,7 @@ static rkf_status cpu_prepare(struct exec *x, const struct linear_part *parts, u
     struct cpu_linear *l = NULL;
     rkf_status rc = check_parts(parts, n, type, err);
     if (!rc)
-        rc = linear_alloc(x->device, parts, n, type, &l, err);
+        rc = linear_alloc(x, parts, n, type, &l, err);
     if (rc)
         return rc;
     struct cpu_device *cpu = (struct cpu_device *)(uintptr_t)x->device;
@@ -235,6 +250,20 @@ static rkf_status cpu_prepare(struct exec *x, const struct linear_part *parts, u
     slab_written(&cpu->slabs, l->slab);
     *out = &l->base;
     return RKF_OK;
+}
+
+static void cpu_settle(struct linear *base)
+{
+    struct cpu_linear *l = (struct cpu_linear *)base;
+    struct outliers *o = l ? &l->outliers : NULL;
+    if (!o || !o->seen)
+        return;
+    outliers_choose(o, l->base.in);
+    if (!o->n)
+        return;
+    l->k = gemm_depth(l->g, o->first + OUTLIER_DEPTHS);
+    for (uint32_t i = 0; i < l->n_panels; i++)
+        outliers_fill(o, l->g, (int8_t *)l->b + i * l->panel_bytes);
 }
 
 /* ---- applying */
@@ -266,6 +295,7 @@ struct thread_area {
     struct row_quant *rq; // [block]
     float *middle;        // [block][first's out] of a pair
     float *wide;          // [k][nr] a widened panel
+    float *row;           // [in] of a layer with outliers
 };
 
 static float *view_row(const struct view *v, size_t row)
@@ -404,7 +434,11 @@ static void run_block(const struct product *p, const struct thread_area *area, u
     const struct cpu_linear *l = p->l;
     struct rows_in in = { .g = l->g, .a = p->in.p, .lda = p->in.stride, .n = n };
     if (l->g->pack_a) {
-        gemm_pack_a(l->g, p->in.p, p->in.stride, n, l->base.in, area->a, area->rq);
+        if (l->outliers.n)
+            outliers_pack_a(&l->outliers, l->g, p->in.p, p->in.stride, n, l->base.in, area->a, l->k, area->rq,
+                            area->row);
+        else
+            gemm_pack_a(l->g, p->in.p, p->in.stride, n, l->base.in, area->a, area->rq);
         in.a = area->a;
         in.lda = l->k;
         in.rq = area->rq;
@@ -495,7 +529,9 @@ static rkf_status areas_alloc(struct exec *x, struct apply_job *j, rkf_error *er
     size_t quant = a ? whole_lines(j->block * sizeof(struct row_quant)) : 0;
     size_t middle = j->second ? whole_lines((size_t)j->block * q->in.cols * sizeof(float)) : 0;
     size_t wide = whole_lines(larger(p->wide_bytes * (p->epi->gated ? 2 : 1), q->wide_bytes));
-    size_t each = a + quant + middle + wide;
+    size_t row = whole_lines(larger(p->l->outliers.n ? p->l->base.in : 0, q->l->outliers.n ? q->l->base.in : 0) *
+                             sizeof(float));
+    size_t each = a + quant + middle + wide + row;
     uint32_t round = j->threads * j->block;
     uint32_t cuts = x->uneven ? UNEVEN_CUTS : 1;
     j->panel_pieces = j->threads * cuts;
@@ -508,7 +544,8 @@ static rkf_status areas_alloc(struct exec *x, struct apply_job *j, rkf_error *er
         return rkf_fail_memory(err, j->threads * (each + sizeof *areas), "a linear layer's input");
     for (uint32_t i = 0; i < j->threads; i++, memory += each)
         areas[i] = (struct thread_area){ memory, (void *)(memory + a), (void *)(memory + a + quant),
-                                         (void *)(memory + a + quant + middle) };
+                                         (void *)(memory + a + quant + middle),
+                                         (void *)(memory + a + quant + middle + wide) };
     j->areas = areas;
     return RKF_OK;
 }
@@ -518,9 +555,16 @@ static uint32_t smaller(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
-static bool few_rows(const struct apply_job *j)
+/* Or such as are to be observed, for which what is between a pair must be there as a whole. */
+static bool few_rows(const struct apply_job *j, const struct exec *x)
 {
-    return j->threads > 1 && j->rows <= FEW_ROWS * j->threads;
+    return x->observe || (j->threads > 1 && j->rows <= FEW_ROWS * j->threads);
+}
+
+static void observe(const struct exec *x, const struct product *p)
+{
+    if (x->observe && p->l->outliers.seen)
+        outliers_see(&p->l->outliers, p->in.p, p->in.stride, p->in.rows, p->in.cols);
 }
 
 static rkf_status cpu_apply(struct exec *x, const struct linear *l, struct view in, const struct epilogue *epi,
@@ -530,13 +574,14 @@ static rkf_status cpu_apply(struct exec *x, const struct linear *l, struct view 
     rkf_status rc = product_init(&p, x, l, epi, in, y, err);
     if (rc || !in.rows)
         return rc;
+    observe(x, &p);
     struct arena_mark mark = arena_mark(&x->scratch);
     struct apply_job j = { &p, NULL, NULL, (uint32_t)team_size(x->team), in.rows, 0 };
     j.block = smaller(p.block, j.rows);
     rc = areas_alloc(x, &j, err);
     if (rc)
         return rc;
-    if (few_rows(&j)) {
+    if (few_rows(&j, x)) {
         team_for(x->team, j.panel_pieces, 1, apply_by_panels, &j);
         run_norm(&p, in.rows);
     } else {
@@ -559,7 +604,7 @@ static rkf_status cpu_apply_pair(struct exec *x, const struct linear *first, con
     uint32_t width = product_out(first, first_epi);
     struct apply_job j = { .threads = (uint32_t)team_size(x->team), .rows = in.rows };
     struct view middle = { .type = DTYPE_F32, .rows = in.rows, .cols = width, .stride = width };
-    middle.p = few_rows(&j) ? arena_array(&x->scratch, (size_t)in.rows * width, sizeof(float)) : y.p;
+    middle.p = few_rows(&j, x) ? arena_array(&x->scratch, (size_t)in.rows * width, sizeof(float)) : y.p;
     if (!middle.p)
         return rkf_fail_memory(err, (size_t)in.rows * width * sizeof(float), "the middle of an MLP");
     struct product p, q;
@@ -568,6 +613,7 @@ static rkf_status cpu_apply_pair(struct exec *x, const struct linear *first, con
         rc = product_init(&q, x, second, second_epi, middle, y, err);
     if (rc)
         goto done;
+    observe(x, &p);
     uint32_t fits = (uint32_t)larger(BLOCK_BYTES / (width * sizeof(float)), 1); /* rows of what is between them */
     fits = smaller(fits, smaller(p.block, q.block));
     j.block = smaller(fits, j.rows);
@@ -576,8 +622,9 @@ static rkf_status cpu_apply_pair(struct exec *x, const struct linear *first, con
     rc = areas_alloc(x, &j, err);
     if (rc)
         goto done;
-    if (few_rows(&j)) {
+    if (few_rows(&j, x)) {
         team_for(x->team, j.panel_pieces, 1, apply_by_panels, &j);
+        observe(x, &q);
         j.first = &q;
         team_for(x->team, j.panel_pieces, 1, apply_by_panels, &j);
         run_norm(&q, in.rows);
@@ -601,4 +648,5 @@ const struct linear_ops cpu_linear_ops = {
     .apply = cpu_apply,
     .apply_pair = cpu_apply_pair,
     .bytes = cpu_bytes,
+    .settle = cpu_settle,
 };
