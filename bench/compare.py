@@ -3,7 +3,7 @@
 """rkformer against other engines on the same texts, same threads, in one run: the tables of docs/performance.md.
 
 usage: compare.py MODEL_DIR BENCH_MODEL [--groups f32,bf16,int8] [--threads 2,1] [--rounds 3,1] [--roofline PROGRAM]
-                  [--base] [--texts 512] [--work DIR] [--docs FILE]
+                  [--base] [--texts 512] [--work DIR] [--docs FILE [--section NAME]]
 
 Runs under a Python that has torch, transformers, onnxruntime, openvino, nncf, ctranslate2; bench/run.sh makes one. Every round
 measures every engine once (torch: the first round only), one after the other, so that a machine whose speed drifts drifts for all; the ratios are made within
@@ -207,8 +207,10 @@ def main():
     p.add_argument("--texts", type=int, help="only the first so many: to try the script")
     p.add_argument("--work", default=str(HERE.parent / "build" / "bench-work"))
     p.add_argument("--docs", help="a page whose text between <!-- compare --> and <!-- /compare -->, and roofline the same, is replaced")
+    p.add_argument("--section", default="", help="of --docs, for another machine: compare-NAME and roofline-NAME")
     args = p.parse_args()
     groups = args.groups.split(",")
+    section = f"-{args.section}" if args.section else ""
     model = Model(args, args.model, args.work, args.texts)
     cpu = next((x.split(":")[1].strip() for x in open("/proc/cpuinfo") if x.startswith("model name")), platform.machine())
     out = [f"Made by `bench/run.sh` on {time.strftime('%Y-%m-%d')}: {cpu}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f} at the start; "
@@ -231,7 +233,7 @@ def main():
     text = "\n".join(out) + "\n"
     print(text)
     if args.docs:
-        write(args.docs, "compare", text)
+        write(args.docs, "compare" + section, text)
     if args.roofline:
         out = []
         roofline(args, model, speeds, out)
@@ -241,7 +243,7 @@ def main():
         text = "\n".join(out) + "\n"
         print(text)
         if args.docs:
-            write(args.docs, "roofline", text)
+            write(args.docs, "roofline" + section, text)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,46 @@
 
 #include "device/cpu/kernels_simd.h"
 
+/* Row r of a, by few registers: an address takes one of them and up to twice the stride. */
+#define ROW(base, r, lda) ((base)[(r) / 3] + (size_t)((r) % 3) * (lda))
+
+/* As simd_tile_f32, with little beside the products: a core shared with another thread decodes no more than them. */
+ALWAYS_INLINE void add_depth(const int R, vf sum[16][TILE_VECS], const float *const base[2], size_t lda, uint32_t depth,
+                             const float *b)
+{
+    vf b0 = vf_load(b), b1 = vf_load(b + LANES), x;
+    UNROLL for (int r = 0; r < R; r++) /* as text: gcc 12 moves sums about and keeps some in memory */
+        __asm__("vbroadcastss %3, %2\n\tvfmadd231ps %4, %2, %0\n\tvfmadd231ps %5, %2, %1" : "+x"(sum[r][0]),
+                "+x"(sum[r][1]), "=&x"(x) : "m"(ROW(base, r, lda)[depth]), "x"(b0), "x"(b1));
+}
+
+ALWAYS_INLINE void tile_rows_f32(const int R, const struct tile *t)
+{
+    enum { DEPTHS = 4 };
+    vf sum[16][TILE_VECS];
+    const float *base[2] = { t->a, (const float *)t->a + 3 * t->lda }, *b = t->b;
+    uintptr_t ahead = t->ahead;
+    uint32_t i = 0;
+    if (R > TILE_ROWS)
+        return;
+    UNROLL for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = vf_set(0);
+    for (; i + DEPTHS <= t->k; i += DEPTHS, b += DEPTHS * NR, base[0] += DEPTHS, base[1] += DEPTHS) {
+        __builtin_prefetch((const void *)ahead, 0, 2);
+        ahead += DEPTHS * (size_t)t->ahead_step;
+        UNROLL for (uint32_t d = 0; d < DEPTHS; d++) add_depth(R, sum, base, t->lda, d, b + d * NR);
+    }
+    for (uint32_t d = 0; i < t->k; i++, d++, b += NR)
+        add_depth(R, sum, base, t->lda, d, b);
+    tile_store(R, t, sum);
+}
+
+static void tile_f32(const struct tile *t)
+{
+#define DO(R) tile_rows_f32(R, t)
+    EACH_ROWS(t->rows, DO)
+#undef DO
+}
+
 /*
  * Int8 without dot products: VPMADDUBSW multiplies bytes and adds the products of two depths in 16 bits, where it would
  * saturate if both weights were large and of the same sign. So weights are quantised in steps that keep them from it
@@ -91,7 +131,7 @@ void kernels_init_avx2(struct kernels *k, uint32_t flags)
         return;
     k->isa = "avx2";
     simd_fill(k);
-    k->gemm[GEMM_F32] = (struct gemm){ TILE_ROWS, NR, 1, 4, simd_tile_f32, NULL, simd_pack_b_f32, NULL };
+    k->gemm[GEMM_F32] = (struct gemm){ TILE_ROWS, NR, 1, 4, tile_f32, NULL, simd_pack_b_f32, NULL };
     k->gemm[GEMM_BF16] = (struct gemm){
         TILE_ROWS_16, NR, 2, 4, simd_tile_bf16, NULL, simd_pack_b_bf16, simd_widen_bf16
     };

@@ -156,36 +156,6 @@ static inline void transpose4(const float *const row[8], float *dst, size_t ldd)
     _mm256_storeu_ps(dst + 3 * ldd, _mm256_castpd_ps(_mm256_unpackhi_pd(c, d)));
 }
 
-/* Row r of a, by few registers: an address takes one of them and up to twice the stride. */
-#define ROW(base, r, lda) ((base)[(r) / 3] + (size_t)((r) % 3) * (lda))
-
-ALWAYS_INLINE void add_depth(const int R, vf sum[16][TILE_VECS], const float *const base[2], size_t lda, uint32_t depth,
-                             const float *b)
-{
-    vf b0 = vf_load(b), b1 = vf_load(b + LANES), x;
-    UNROLL for (int r = 0; r < R; r++) /* as text: gcc 12 moves sums about and keeps some in memory */
-        __asm__("vbroadcastss %3, %2\n\tvfmadd231ps %4, %2, %0\n\tvfmadd231ps %5, %2, %1" : "+x"(sum[r][0]),
-                "+x"(sum[r][1]), "=&x"(x) : "m"(ROW(base, r, lda)[depth]), "x"(b0), "x"(b1));
-}
-
-/* sum[r][v] += a b over k depths, with little beside the products: a core that another thread shares decodes no more
- * than them. ahead: struct tile. */
-#define OWN_SUM_DEPTHS
-ALWAYS_INLINE void sum_depths(const int R, vf sum[16][TILE_VECS], const float *a, size_t lda, const float *b,
-                              size_t ldb, uint32_t k, uintptr_t ahead, size_t ahead_step)
-{
-    enum { DEPTHS = 4 };
-    const float *base[2] = { a, a + 3 * lda };
-    uint32_t i = 0;
-    for (; i + DEPTHS <= k; i += DEPTHS, b += DEPTHS * ldb, base[0] += DEPTHS, base[1] += DEPTHS) {
-        __builtin_prefetch((const void *)ahead, 0, 2);
-        ahead += DEPTHS * ahead_step;
-        UNROLL for (uint32_t d = 0; d < DEPTHS; d++) add_depth(R, sum, base, lda, d, b + d * ldb);
-    }
-    for (uint32_t d = 0; i < k; i++, d++, b += ldb)
-        add_depth(R, sum, base, lda, d, b);
-}
-
 #include "device/cpu/kernels_simd_gelu.h"
 
 #endif

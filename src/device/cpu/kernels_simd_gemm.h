@@ -57,42 +57,7 @@
         break;                                                                                                         \
     }
 
-#ifndef OWN_SUM_DEPTHS
-/* sum[r][v] += a b over k depths; ahead: struct tile. */
-ALWAYS_INLINE void sum_depths(const int R, vf sum[16][TILE_VECS], const float *a, size_t lda, const float *b,
-                              size_t ldb, uint32_t k, uintptr_t ahead, size_t ahead_step)
-{
-    vf bv[TILE_VECS];
-    for (uint32_t i = 0; i < k; i++, b += ldb) {
-        UNROLL for (int v = 0; v < TILE_VECS; v++) bv[v] = vf_load(b + v * LANES);
-        __builtin_prefetch((const void *)ahead, 0, 2);
-        ahead += ahead_step;
-        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < TILE_VECS; v++)
-            sum[r][v] = vf_fma_n(a[(size_t)r * lda + i], bv[v], sum[r][v]);
-    }
-}
-#endif
-
 /* ---- products of f32 in any layout: attention */
-
-/* sum = (c * keep + sum) * scale; columns beyond `left` count for nothing */
-ALWAYS_INLINE void mm_scale(const int R, const int V, uint32_t left, vf sum[16][TILE_VECS], const struct matmul *m,
-                            uint32_t row, uint32_t col)
-{
-    const float *c = m->c + row * m->ldc + col, *keep = m->keep ? m->keep + row : NULL,
-                *scale = m->scale ? m->scale + row : NULL;
-    size_t ldc = m->ldc;
-    UNROLL for (int r = 0; r < R; r++)
-    {
-        vf by = vf_set(scale ? scale[r] : 1), old = vf_set(keep ? keep[r] : 0);
-        UNROLL for (uint32_t v = 0; v < (uint32_t)V; v++)
-        {
-            if (keep)
-                sum[r][v] = vf_fma(load_upto(c + (size_t)r * ldc + v * LANES, left - v * LANES), old, sum[r][v]);
-            sum[r][v] = vf_mul(sum[r][v], by);
-        }
-    }
-}
 
 /* A tile of m from row r and column n on: R rows and V vectors; masked: V is 1 and only left < LANES columns. R, V,
  * masked are constants. */
@@ -101,26 +66,31 @@ ALWAYS_INLINE void mm_tile(const int R, const int V, const bool masked, const st
 {
     const float *a = m->a + row * m->lda, *b = m->b + col;
     uint32_t left = m->cols - col;
-    vf sum[16][TILE_VECS], bv;
+    vf sum[16][4], bv[4];
     if (R > TILE_ROWS)
         return;
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++) sum[r][v] = vf_set(0);
-    if (V == TILE_VECS)
-        sum_depths(R, sum, a, m->lda, b, m->ldb, m->k, (uintptr_t)b, 0);
-    for (uint32_t i = 0; V < TILE_VECS && i < m->k; i++, b += m->ldb) {
-        bv = masked ? vf_load_n(b, left) : vf_load(b);
-        UNROLL for (int r = 0; r < R; r++) sum[r][0] = vf_fma_n(a[(size_t)r * m->lda + i], bv, sum[r][0]);
+    for (uint32_t i = 0; i < m->k; i++, b += m->ldb) {
+        UNROLL for (int v = 0; v < V; v++) bv[v] = masked ? vf_load_n(b, left) : vf_load(b + v * LANES);
+        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++)
+            sum[r][v] = vf_fma_n(a[(size_t)r * m->lda + i], bv[v], sum[r][v]);
     }
-    if (m->keep || m->scale)
-        mm_scale(R, V, left, sum, m, row, col);
-    float *c = m->c + row * m->ldc + col;
-    size_t ldc = m->ldc;
-    UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++)
+    UNROLL for (int r = 0; r < R; r++)
     {
-        if (masked)
-            vf_store_n(c + (size_t)r * ldc, sum[r][v], left);
-        else
-            vf_store(c + (size_t)r * ldc + v * LANES, sum[r][v]);
+        float *c = m->c + (row + (uint32_t)r) * m->ldc + col;
+        vf scale = vf_set(m->scale ? m->scale[row + (uint32_t)r] : 1);
+        vf keep = vf_set(m->keep ? m->keep[row + (uint32_t)r] : 0);
+        UNROLL for (int v = 0; v < V; v++)
+        {
+            vf t = sum[r][v];
+            if (m->keep)
+                t = vf_fma(masked ? vf_load_n(c, left) : vf_load(c + v * LANES), keep, t);
+            t = vf_mul(t, scale);
+            if (masked)
+                vf_store_n(c, t, left);
+            else
+                vf_store(c + v * LANES, t);
+        }
     }
 }
 
@@ -173,11 +143,19 @@ ALWAYS_INLINE void tile_store(const int R, const struct tile *t, vf sum[16][TILE
 
 ALWAYS_INLINE void mm_tile_f32(const int R, const struct tile *t)
 {
-    vf sum[16][TILE_VECS];
+    vf sum[16][TILE_VECS], bv[TILE_VECS];
+    const float *a = t->a, *b = t->b;
+    uintptr_t ahead = t->ahead;
     if (R > TILE_ROWS)
         return;
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < TILE_VECS; v++) sum[r][v] = vf_set(0);
-    sum_depths(R, sum, t->a, t->lda, t->b, NR, t->k, t->ahead, t->ahead_step);
+    for (uint32_t i = 0; i < t->k; i++, b += NR) {
+        UNROLL for (int v = 0; v < TILE_VECS; v++) bv[v] = vf_load(b + v * LANES);
+        __builtin_prefetch((const void *)ahead, 0, 2);
+        ahead += t->ahead_step;
+        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < TILE_VECS; v++)
+            sum[r][v] = vf_fma_n(a[(size_t)r * t->lda + i], bv[v], sum[r][v]);
+    }
     tile_store(R, t, sum);
 }
 
