@@ -3,7 +3,7 @@
 """rkformer against other engines on the same texts, same threads, in one run: the tables of docs/performance.md.
 
 usage: compare.py MODEL_DIR BENCH_MODEL [--groups f32,bf16,int8] [--threads 2,1] [--rounds 3,1] [--roofline PROGRAM]
-                  [--base] [--texts 512] [--work DIR] [--docs FILE [--section NAME]]
+                  [--base] [--texts 512] [--peers a,b] [--work DIR] [--docs FILE [--section NAME]]
 
 Runs under a Python that has torch, transformers, onnxruntime, openvino, nncf, ctranslate2; bench/run.sh makes one. Every round
 measures every engine once (torch: the first round only), one after the other, so that a machine whose speed drifts drifts for all; the ratios are made within
@@ -205,11 +205,15 @@ def main():
     p.add_argument("--roofline", help="the program bench/roofline")
     p.add_argument("--base", action="store_true", help="a random model of BERT-base's size too")
     p.add_argument("--texts", type=int, help="only the first so many: to try the script")
+    p.add_argument("--peers", help="only these of them")
     p.add_argument("--work", default=str(HERE.parent / "build" / "bench-work"))
     p.add_argument("--docs", help="a page whose text between <!-- compare --> and <!-- /compare -->, and roofline the same, is replaced")
     p.add_argument("--section", default="", help="of --docs, for another machine: compare-NAME and roofline-NAME")
     args = p.parse_args()
     groups = args.groups.split(",")
+    for table_of in (PEERS, BASE) if args.peers else ():
+        for g, engines in table_of.items():
+            table_of[g] = (engines[0], *[e for e in engines[1:] if e in args.peers.split(",")])
     section = f"-{args.section}" if args.section else ""
     model = Model(args, args.model, args.work, args.texts)
     cpu = next((x.split(":")[1].strip() for x in open("/proc/cpuinfo") if x.startswith("model name")), platform.machine())
