@@ -41,7 +41,7 @@ struct norm {
 /* ---- linear layers */
 
 /* One weight matrix of a fused product (Q, K, V; or gate, up): weight [out, in] F32, F16 or BF16, borrowed for the
- * call. */
+ * call, or with exec.observe until the layer is settled or released. */
 struct linear_part {
     struct view weight; // [out, in]
     const void *bias;   // [out] of bias_type; NULL: none
@@ -80,8 +80,8 @@ struct linear_ops {
                              struct view y, rkf_error *err);
     size_t (*bytes)(const struct linear *l); /* memory held */
     /* Ends what x->observe began: a layer that was prepared with it has looked at the x of each apply, and now suits
-     * itself to them. Before that no other thread may use it. NULL: nothing to learn. */
-    void (*settle)(struct linear *l);
+     * itself to them. Before that no other thread may use it. May use x's team. NULL: nothing to learn. */
+    rkf_status (*settle)(struct exec *x, struct linear *l, rkf_error *err);
 };
 
 struct device {

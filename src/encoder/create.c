@@ -341,14 +341,14 @@ static rkf_status observe(struct encoder *e, struct exec *x, rkf_error *err)
     struct arena_mark mark = arena_mark(&x->scratch);
     rkf_status rc = encoder_run_whole(e, x, &b, &rows, err);
     arena_release(&x->scratch, mark);
-    for (uint32_t i = 0; i < e->spec.layer_sets; i++) {
+    if (!rc && e->project)
+        rc = x->device->linear->settle(x, e->project, err);
+    for (uint32_t i = 0; !rc && i < e->spec.layer_sets; i++) {
         const struct layer *y = &e->sets[i];
         struct linear *all[] = { y->qkv, y->o, y->up, y->down };
-        for (int k = 0; k < 4; k++)
-            x->device->linear->settle(all[k]);
+        for (int k = 0; !rc && k < 4; k++)
+            rc = x->device->linear->settle(x, all[k], err);
     }
-    if (e->project)
-        x->device->linear->settle(e->project);
     return rc;
 }
 
@@ -374,6 +374,7 @@ rkf_status encoder_create(struct exec *x, const struct model_dir *m, const struc
     if (!rc)
         rc = observe(e, x, err);
     x->observe = false;
+    params_free(&l.kept);
     if (rc)
         goto fail;
     if (weights_changed(w)) {

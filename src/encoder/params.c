@@ -211,14 +211,14 @@ rkf_status load_linear(struct loader *l, const struct matrix *m, uint32_t n, uin
                        rkf_error *err)
 {
     struct linear_part parts[MAX_PARTS] = { 0 };
-    struct params copies = { 0 };
+    struct params own = { 0 }, *copies = l->x->observe ? &l->kept : &own;
     char full[NAME_CAP + 16];
     rkf_status rc = RKF_OK;
     for (uint32_t i = 0; !rc && i < n; i++)
-        rc = load_part(l, &m[i], cols, &copies, &parts[i], err);
+        rc = load_part(l, &m[i], cols, copies, &parts[i], err);
     if (!rc)
         rc = l->x->device->linear->prepare(l->x, parts, n, l->type, out, err);
-    params_free(&copies);
+    params_free(&own);
     for (uint32_t i = 0; !rc && i < n; i++) { /* packed: the file's pages are not needed any more */
         snprintf(full, sizeof full, "%s.weight", m[i].name);
         weights_drop(l->w, weights_find(l->w, full));

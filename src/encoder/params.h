@@ -27,6 +27,7 @@ struct loader {
     const char *where; /* directory, for messages */
     enum dtype type;   /* compute dtype of linear layers */
     struct params *params;
+    struct params kept;               /* copies that layers look at until they are settled */
     const struct weight_names *names; /* chosen by loader_init */
     const char *prefix;               /* of the body: "" or the architecture's */
 };

@@ -192,7 +192,7 @@ static void run_transpose(const struct kernels *k, struct sample *s)
 static void sizes_finish(struct sample *s, bool bench)
 {
     s->rows = bench ? 12 : 1 + random_below(14);
-    s->cols = bench ? 32 : random_below(2) ? 16u << random_below(2) : 1 + random_below(KERNEL_MAX_NR);
+    s->cols = bench ? 32 : random_below(2) ? 16 + 8 * random_below(3) : 1 + random_below(KERNEL_MAX_NR);
     s->stride = s->cols + random_below(3);
     s->n = s->rows * (uint32_t)s->stride;
     s->size = 4;
@@ -233,6 +233,22 @@ static void run_finish_gelu(const struct kernels *k, struct sample *s)
 static void run_finish_gated(const struct kernels *k, struct sample *s)
 {
     finish(k, s, ACT_SILU, true, s->rows & 1);
+}
+
+static void sizes_channels(struct sample *s, bool bench)
+{
+    s->rows = bench ? 12 : 1 + random_below(KERNEL_MAX_MR);
+    s->k = 1 + random_below(4);
+    s->n = s->rows * KERNEL_MAX_NR;
+    s->size = 2 * s->k;
+}
+
+/* Panels of any width that a table may have. */
+static void run_add_channels(const struct kernels *k, struct sample *s)
+{
+    uint32_t nr = s->k % 2 ? 24 : 16 << s->rows % 3;
+    struct channels p = { .x = s->a, .stride = 5, .w = s->b, .c = s->out, .n = s->k, .rows = s->rows, .nr = nr };
+    k->add_channels(&p);
 }
 
 /* ---- tiles: packed and multiplied by each table's own layout; nr and mr differ, so that out is [rows][cols] */
@@ -361,6 +377,7 @@ static const struct kernel_case cases[] = {
     { "finish residual", 1e-7, sizes_finish, run_finish_residual },
     { "finish gelu", 2e-7, sizes_finish, run_finish_gelu },
     { "finish silu gated", 2e-7, sizes_finish, run_finish_gated },
+    { "add channels", 2e-7, sizes_channels, run_add_channels },
     { "matmul", 4e-7, sizes_matrix, run_matmul },
     { "transpose", 0, sizes_matrix, run_transpose },
     { "soften", 4e-7, sizes_row, run_soften },
@@ -410,8 +427,8 @@ static struct kernels truth_for(const struct kernels *k)
 {
     struct kernels truth;
     kernels_init_portable(&truth);
-    if (k->gemm[GEMM_I8].pairs)
-        truth.gemm[GEMM_I8] = truth.gemm_pairs_i8;
+    if (k->gemm[GEMM_I8].quads)
+        truth.gemm[GEMM_I8] = truth.gemm_quads_i8;
     return truth;
 }
 

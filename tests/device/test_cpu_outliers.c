@@ -24,35 +24,39 @@ static float *make_rows(void)
     return x;
 }
 
-/* The weights of a column as they are quantised, times their scale. */
+/* Of two neighbours' weights, the size of those that have a sign. */
+static float of_sign(const float *w, uint32_t i, float sign)
+{
+    float a = i < IN ? fmaxf(w[i] * sign, 0) : 0, b = i + 1 < IN ? fmaxf(w[i + 1] * sign, 0) : 0;
+    return a + b;
+}
+
+/* The weights of a column as they are quantised, times their scale; those of outliers as they are. */
 static void column(const struct gemm *g, const float *w, double *q)
 {
     float most = 0;
-    for (uint32_t i = 0; i < IN; i++) {
-        float beside = g->pairs ? w[i ^ 1] : 0;
-        most = fmaxf(most, w[i] * beside > 0 ? fabsf(w[i] + beside) : fabsf(w[i]));
-    }
     for (uint32_t i = 0; i < IN; i++)
-        q[i] = (double)nearbyintf(w[i] * (127 / most)) * (most / 127);
+        most = fmaxf(most, fabsf(w[i]));
+    for (uint32_t i = 0; g->quads && i < IN; i += i % 8 ? 6 : 2)
+        for (int sign = -1; sign <= 1; sign += 2)
+            most = fmaxf(most, (of_sign(w, i, (float)sign) + of_sign(w, i + 4, (float)sign)) * QUAD_RANGE);
+    for (uint32_t i = 0; i < IN; i++)
+        q[i] = is_far(i) ? (double)w[i] : (double)nearbyintf(w[i] * (127 / most)) * (most / 127);
 }
 
-/* A row of x likewise: outliers count half for the range, and have twice the steps to each side. */
+/* A row of x likewise. */
 static void row(const float *x, double *q)
 {
     float low = 0, high = 0;
     for (uint32_t i = 0; i < IN; i++) {
-        low = fminf(low, is_far(i) ? x[i] / 2 : x[i]);
-        high = fmaxf(high, is_far(i) ? x[i] / 2 : x[i]);
+        low = fminf(low, is_far(i) ? 0 : x[i]);
+        high = fmaxf(high, is_far(i) ? 0 : x[i]);
     }
     float range = high - low, inverse = range > 0 ? 255 / range : 0, scale = range / 255;
     float zero = nearbyintf(-low * inverse);
     for (uint32_t i = 0; i < IN; i++)
-        if (is_far(i))
-            q[i] = scale > 0 ? (double)fminf(fmaxf(nearbyintf(x[i] / scale) + zero, -254), 509) : 0;
-        else
-            q[i] = (double)fminf(fmaxf(nearbyintf(x[i] * inverse) + zero, 0), 255);
-    for (uint32_t i = 0; i < IN; i++)
-        q[i] = scale > 0 ? (q[i] - zero) * scale : 0;
+        q[i] = is_far(i) ? (double)x[i]
+                         : ((double)fminf(fmaxf(nearbyintf(x[i] * inverse) + zero, 0), 255) - zero) * scale;
 }
 
 static double dot(const double *a, const double *b, double *size)
@@ -86,6 +90,12 @@ static struct linear *prepare(struct exec *x, float *w, bool observe)
     return l;
 }
 
+static void settle(struct exec *x, struct linear *l)
+{
+    rkf_error err;
+    assert_int_equal(x->device->linear->settle(x, l, &err), RKF_OK);
+}
+
 /* The largest error of rows that have outliers by quantising x, which has the weights' own beside it. */
 static double worst_error(const struct gemm *g, const float *in, const float *w, const float *y)
 {
@@ -116,9 +126,9 @@ static void check(struct device *d)
     x.observe = true;
     apply(&x, l, in + 6 * IN, y, ROWS - 6);
     x.observe = false;
-    d->linear->settle(l);
-    d->linear->settle(without);
-    d->linear->settle(NULL);
+    settle(&x, l);
+    settle(&x, without);
+    settle(&x, NULL);
     apply(&x, l, in, y, ROWS);
     apply(&x, without, in, plain, ROWS);
     for (uint32_t n = 0; n < OUT; n++) {
@@ -170,10 +180,10 @@ static void check_pair(struct device *d)
     av.p = again;
     assert_int_equal(d->linear->apply_pair(&x, second, &e, first, &e, xv, av, &err), RKF_OK);
     assert_memory_equal(y, again, ROWS * IN * sizeof *y);
-    d->linear->settle(second);
+    settle(&x, second);
     assert_int_equal(d->linear->apply_pair(&x, second, &e, first, &e, xv, av, &err), RKF_OK);
     assert_memory_equal(y, again, ROWS * IN * sizeof *y); /* nothing stood out */
-    d->linear->settle(first);
+    settle(&x, first);
     assert_int_equal(d->linear->apply_pair(&x, second, &e, first, &e, xv, av, &err), RKF_OK);
     assert_true(memcmp(y, again, ROWS * IN * sizeof *y) != 0);
     d->linear->release(first), d->linear->release(second);

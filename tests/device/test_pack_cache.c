@@ -122,6 +122,48 @@ static void test_second_load_reads(void **state)
     assert_int_equal(warnings, 0);
 }
 
+/* A layer with an outlier in x; without its weights, if they are to come from the cache. */
+static void load_settled(struct exec *x, struct pack_cache *c, bool cached, float y[OUT])
+{
+    static float none[OUT * IN];
+    float *w = cached ? none : weights[0], row[IN];
+    struct linear_part part = { view_make(w, DTYPE_F32, OUT, IN), bias, DTYPE_F32 };
+    struct epilogue plain = { .act = ACT_NONE };
+    struct view in = view_make(row, DTYPE_F32, 1, IN), out = view_make(y, DTYPE_F32, 1, OUT);
+    struct linear *l = NULL;
+    rkf_error err;
+    for (int i = 0; i < IN; i++)
+        row[i] = i == 3 ? 50.0f : (float)(i % 7) - 3;
+    x->packs = c;
+    x->observe = true;
+    assert_int_equal(x->device->linear->prepare(x, &part, 1, DTYPE_I8, &l, &err), RKF_OK);
+    assert_int_equal(x->device->linear->apply(x, l, in, &plain, out, &err), RKF_OK);
+    assert_int_equal(x->device->linear->settle(x, l, &err), RKF_OK);
+    x->observe = false;
+    x->packs = NULL;
+    assert_int_equal(x->device->linear->apply(x, l, in, &plain, out, &err), RKF_OK);
+    x->device->linear->release(l);
+}
+
+static void test_outliers_are_kept(void **state)
+{
+    struct exec *x = *state;
+    float want[OUT], got[OUT];
+    for (int i = 0; i < 2; i++) {
+        struct pack_cache *c = open_cache(x->device, 3);
+        assert_non_null(c);
+        load_settled(x, c, i, i ? got : want);
+        pack_cache_close(c, true);
+    }
+    assert_memory_equal(got, want, sizeof want);
+    for (int n = 0; n < OUT; n++) { /* and it is the outlier's weight, exactly */
+        double sum = bias[n];
+        for (int i = 0; i < IN; i++)
+            sum += (i == 3 ? 50 : i % 7 - 3) * (double)weights[0][n * IN + i];
+        assert_float_equal(got[n], sum, 0.5);
+    }
+}
+
 static void test_damaged_is_made_anew(void **state)
 {
     struct exec *x = *state;
@@ -227,11 +269,9 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_second_load_reads),
-        cmocka_unit_test(test_damaged_is_made_anew),
-        cmocka_unit_test(test_other_layers_are_not_mixed_up),
-        cmocka_unit_test(test_failed_load_leaves_nothing),
-        cmocka_unit_test(test_unwritable),
+        cmocka_unit_test(test_second_load_reads),          cmocka_unit_test(test_outliers_are_kept),
+        cmocka_unit_test(test_damaged_is_made_anew),       cmocka_unit_test(test_other_layers_are_not_mixed_up),
+        cmocka_unit_test(test_failed_load_leaves_nothing), cmocka_unit_test(test_unwritable),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

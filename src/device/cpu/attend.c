@@ -191,7 +191,7 @@ static void run_keys(struct block *b)
 {
     const struct attend_task *t = b->t;
     const struct attention *a = b->j->a;
-    uint32_t blocks = (t->queries + b->j->q_block - 1) / b->j->q_block, each = (t->queries + blocks - 1) / blocks;
+    uint32_t each = b->j->q_block;
     b->lds = (b->keys + PAD - 1) / PAD * PAD;
     b->lds += b->lds % (2 * PAD) ? 0 : PAD; /* no power of two, or the rows would share few lines of the cache */
     b->j->k->transpose(t->k + b->key * t->stride, t->stride, b->keys, a->head_dim, b->area->keys, b->lds);
@@ -321,6 +321,7 @@ rkf_status cpu_attend(struct exec *x, const struct attention *a, const struct ba
     if (rc)
         return rc;
     j.q_block = a->bias == ATTN_BIAS_DISENTANGLED ? Q_BLOCK_TERMS : Q_BLOCK;
+    j.q_block -= j.q_block % j.k->matmul_rows;
     j.task_queries = a->window || b->n_seqs * a->heads < 4 * (uint32_t)team_size(x->team) ? FEW_QUERIES : TASK_QUERIES;
     struct arena_mark mark = arena_mark(&x->scratch);
     j.first_task = arena_array(&x->scratch, (size_t)b->n_seqs + 1, sizeof *j.first_task);

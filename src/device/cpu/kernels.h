@@ -18,8 +18,8 @@
  * Int8. Weights are symmetric per column: w = scale[n] * q, q in -127 .. 127. Rows of x are quantised when they are
  * used, x = rq.scale * (q - rq.zero) with q in 0 .. 255. The sum over k is exact in int32:
  * tile = rq.scale * scale[n] * (sum q_x q_w - rq.zero * wsum[n]) where wsum[n] is the sum of column n.
- * Kernels that add the products of depths 2 i and 2 i + 1 in 16 bits have weights with `pairs`: of one sign, those of
- * such a pair add up to 128 at most, as 255 * 128 still fits.
+ * Kernels that add four products in 16 bits have weights with `quads`: of one sign, those of depths 8 i + 0, 1, 4, 5
+ * and of 8 i + 2, 3, 6, 7 add up to 128 at most, as 255 * 128 still fits.
  */
 #ifndef RKF_DEVICE_CPU_KERNELS_H
 #define RKF_DEVICE_CPU_KERNELS_H
@@ -56,6 +56,9 @@ struct row_quant { /* of one row of x; f16 uses the scale only */
     float scale;
     int32_t zero;
 };
+/* What the largest sum of a quad is multiplied with to be 127 steps: it has 126, and what rounding adds are 2 more. */
+#define QUAD_RANGE (127.0f / 126)
+
 /* A range that int8 can be spread over. The others count as 0: 255 over a smaller one is infinite. */
 static inline bool quant_usable(float range)
 {
@@ -91,15 +94,15 @@ struct gemm {
      * f32. NULL: tile is as fast. */
     void (*widen)(const void *b, uint32_t k, float *out);
     float most; /* the largest weight that it takes; 0: any */
-    /* int8 only: the weights' steps are as large as their pairs need; x is stored as q - offset; so many depths of a
+    /* int8 only: the weights' steps are as large as their quads need; x is stored as q - offset; so many depths of a
      * column lie together: [depth / group][nr][group] */
-    bool pairs;
+    bool quads;
     uint8_t offset, group;
+    uint16_t depth_step; /* k is padded to a multiple of it, itself one of kr; 0: of kr */
     /* Of kernels that work on whole blocks (AMX); all 0 where there is none of it. */
     uint16_t
         row_step; /* rows of a are read, and of c written, up to a multiple of it: those beyond count for nothing */
-    uint16_t depth_step; /* k is padded to a multiple of it, itself one of kr */
-    uint16_t few;        /* up to so many rows are tile_few's, of the same panels and with the same result */
+    uint16_t few; /* up to so many rows are tile_few's, of the same panels and with the same result */
     void (*tile_few)(const struct tile *t);
     void (*enter)(void), (*leave)(void); /* around any number of tiles in one thread, which does not wait inside */
 };
@@ -163,6 +166,15 @@ struct finish {
     size_t stride;
 };
 
+/* c[r] += x[r][0] * w[0] + x[r][1] * w[1] ...: channels that an int8 product leaves to f32 */
+struct channels {
+    const float *x; // [rows][stride]
+    size_t stride;
+    const float *w;       // [n][nr]
+    float *c;             // [rows][nr]
+    uint32_t n, rows, nr; /* nr: a gemm's of this table */
+};
+
 /* c = (c * keep[row] + a b) * scale[row], all f32, any sizes; keep NULL: c = a b * scale[row]; scale NULL: 1 */
 struct matmul {
     const float *a, *b; // [rows][lda], [k][ldb]
@@ -191,12 +203,14 @@ struct kernels {
     const char *isa;              /* of the best that was filled in */
     struct gemm gemm[GEMM_COUNT]; /* by the type of the weights */
     struct gemm gemm_wide_f16;    /* sums in f32: for weights beyond gemm[GEMM_F16].most, where it has a limit */
-    struct gemm gemm_pairs_i8;    /* portable only: the truth for those with `pairs` */
+    struct gemm gemm_quads_i8;    /* portable only: the truth for those with `quads` */
     const char *gemm_isa[GEMM_COUNT];
     void (*finish)(const struct finish *f);
+    void (*add_channels)(const struct channels *p);
 
     uint32_t lanes; /* of a vector: what transpose pads to; at most KERNEL_MAX_LANES */
     void (*matmul)(const struct matmul *m);
+    uint32_t matmul_rows; /* best by so many rows */
     /* dst [cols][rows] = src [rows][cols] transposed; zeros follow in each row of dst up to a multiple of `lanes` */
     void (*transpose)(const float *src, size_t lds, uint32_t rows, uint32_t cols, float *dst, size_t ldd);
     void (*soften)(const struct soften *s);

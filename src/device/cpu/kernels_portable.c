@@ -104,26 +104,31 @@ static void pack_b_bf16(const float *w, size_t stride, uint32_t cols, uint32_t k
                 *b++ = n < cols && j < k ? f32_to_bf16(w[n * stride + j]) : 0;
 }
 
-/* What becomes 127 steps of a column: its largest weight, or the largest sum of a pair's weights of one sign. */
-static float range_of_column(const float *w, uint32_t k, bool pairs)
+/* What becomes 127 steps of a column: its largest weight, or more if its quads need that. */
+static float range_of_column(const float *w, uint32_t k, bool quads)
 {
     float most = 0;
-    for (uint32_t i = 0; i < k; i++) {
-        bool second = pairs && i % 2;
-        float up = fmaxf(w[i], 0) + (second ? fmaxf(w[i - 1], 0) : 0);
-        float down = fmaxf(-w[i], 0) + (second ? fmaxf(-w[i - 1], 0) : 0);
-        most = fmaxf(most, fmaxf(up, down));
+    for (uint32_t i = 0; !quads && i < k; i++)
+        most = fmaxf(most, fabsf(w[i]));
+    for (uint32_t i = 0; quads && i < k; i += i % 8 ? 6 : 2) { /* the first of a quad */
+        float sum[2][2] = { { 0 } };
+        for (uint32_t j = 0; j < 4; j++) {
+            uint32_t at = i + j % 2 + j / 2 * 4;
+            sum[0][j / 2] += at < k ? fmaxf(w[at], 0) : 0;
+            sum[1][j / 2] += at < k ? fmaxf(-w[at], 0) : 0;
+        }
+        most = fmaxf(most, fmaxf(sum[0][0] + sum[0][1], sum[1][0] + sum[1][1]));
     }
-    return most;
+    return quads ? most * QUAD_RANGE : most;
 }
 
 static void pack_b_columns(const float *w, size_t stride, uint32_t cols, uint32_t k, int8_t *b, float *scale,
-                           int32_t *wsum, bool pairs)
+                           int32_t *wsum, bool quads)
 {
     uint32_t k4 = (k + 3) / 4 * 4;
     memset(b, 0, (size_t)k4 * NR);
     for (uint32_t n = 0; n < NR; n++) {
-        float max = n < cols ? range_of_column(w + n * stride, k, pairs) : 0;
+        float max = n < cols ? range_of_column(w + n * stride, k, quads) : 0;
         float inverse = quant_usable(max) ? 127 / max : 0;
         scale[n] = max / 127;
         wsum[n] = 0;
@@ -141,7 +146,7 @@ static void pack_b_i8(const float *w, size_t stride, uint32_t cols, uint32_t k, 
     pack_b_columns(w, stride, cols, k, panel, scale, wsum, false);
 }
 
-static void pack_b_i8_pairs(const float *w, size_t stride, uint32_t cols, uint32_t k, void *panel, float *scale,
+static void pack_b_i8_quads(const float *w, size_t stride, uint32_t cols, uint32_t k, void *panel, float *scale,
                             int32_t *wsum)
 {
     pack_b_columns(w, stride, cols, k, panel, scale, wsum, true);
@@ -216,6 +221,14 @@ static void finish_tile(const struct finish *f)
                 t += f->residual[r * f->residual_stride + n];
             f->y[r * f->stride + n] = t;
         }
+}
+
+static void add_channels(const struct channels *p)
+{
+    for (uint32_t r = 0; r < p->rows; r++)
+        for (uint32_t j = 0; j < p->n; j++)
+            for (uint32_t i = 0; i < p->nr; i++)
+                p->c[r * p->nr + i] += p->x[r * p->stride + j] * p->w[j * p->nr + i];
 }
 
 static void matmul(const struct matmul *m)
@@ -333,11 +346,13 @@ void kernels_init_portable(struct kernels *k)
             [GEMM_BF16] = { MR, NR, 2, 2, tile_bf16, pack_a_bf16, pack_b_bf16 },
             [GEMM_I8] = { MR, NR, 4, 1, tile_i8, pack_a_i8, pack_b_i8, .group = 4 },
         },
-        .gemm_pairs_i8 = { MR, NR, 4, 1, tile_i8, pack_a_i8, pack_b_i8_pairs, .pairs = true, .group = 4 },
+        .gemm_quads_i8 = { MR, NR, 4, 1, tile_i8, pack_a_i8, pack_b_i8_quads, .quads = true, .group = 4 },
         .gemm_isa = { "portable", "portable", "portable", "portable" },
         .finish = finish_tile,
+        .add_channels = add_channels,
         .lanes = 1,
         .matmul = matmul,
+        .matmul_rows = 1,
         .transpose = transpose,
         .soften = soften,
         .scale = scale_row,

@@ -148,13 +148,14 @@ ALWAYS_INLINE void finish_part(enum activation act, const struct finish *f)
     for (uint32_t r = 0; r < f->rows; r++) {
         const float *c = f->c + r * f->ldc, *up = f->up ? f->up + r * f->ldc : NULL;
         const float *residual = f->residual ? f->residual + r * f->residual_stride : NULL;
-        for (uint32_t i = 0; i < f->cols; i += LANES) { /* c and bias have whole panels */
-            vf t = vf_activate(act, vf_add(vf_load(c + i), vf_load(f->bias + i)));
+        for (uint32_t i = 0; i < f->cols; i += LANES) {
+            uint32_t left = f->cols - i;
+            vf t = vf_activate(act, vf_add(load_upto(c + i, left), load_upto(f->bias + i, left)));
             if (up)
-                t = vf_mul(t, vf_add(vf_load(up + i), vf_load(f->bias_up + i)));
+                t = vf_mul(t, vf_add(load_upto(up + i, left), load_upto(f->bias_up + i, left)));
             if (residual)
-                t = vf_add(t, load_upto(residual + i, f->cols - i));
-            store_upto(f->y + r * f->stride + i, t, f->cols - i);
+                t = vf_add(t, load_upto(residual + i, left));
+            store_upto(f->y + r * f->stride + i, t, left);
         }
     }
 }
@@ -227,6 +228,33 @@ static inline void simd_finish(const struct finish *f)
 #define DO(ACT) finish_act(ACT, f)
     EACH_ACTIVATION(DO)
 #undef DO
+}
+
+ALWAYS_INLINE void add_channels_whole(const struct channels *p, uint32_t row)
+{
+    const float *x = p->x + row * p->stride, *w = p->w;
+    float *c = p->c + (size_t)row * NR;
+    vf sum[TILE_VECS];
+    UNROLL for (int v = 0; v < TILE_VECS; v++) sum[v] = vf_load(c + v * LANES);
+    for (uint32_t j = 0; j < p->n; j++, w += NR)
+        UNROLL for (int v = 0; v < TILE_VECS; v++) sum[v] = vf_fma(vf_set(x[j]), vf_load(w + v * LANES), sum[v]);
+    UNROLL for (int v = 0; v < TILE_VECS; v++) vf_store(c + v * LANES, sum[v]);
+}
+
+static inline void simd_add_channels(const struct channels *p)
+{
+    for (uint32_t r = 0; r < p->rows; r++)
+        if (p->nr == NR)
+            add_channels_whole(p, r);
+        else /* panels of another instruction set's products */
+            for (uint32_t i = 0; i < p->nr; i += LANES) {
+                float *c = p->c + (size_t)r * p->nr + i;
+                uint32_t left = p->nr - i;
+                vf sum = load_upto(c, left);
+                for (uint32_t j = 0; j < p->n; j++)
+                    sum = vf_fma(vf_set(p->x[r * p->stride + j]), load_upto(p->w + j * p->nr + i, left), sum);
+                store_upto(c, sum, left);
+            }
 }
 
 /* ---- rows */
@@ -388,8 +416,10 @@ static inline void simd_rotate(float *x, const float *cos, const float *sin, uin
 static inline void simd_fill(struct kernels *k)
 {
     k->finish = simd_finish;
+    k->add_channels = simd_add_channels;
     k->lanes = LANES;
     k->matmul = simd_matmul;
+    k->matmul_rows = MM_ROWS;
     k->transpose = simd_transpose;
     k->soften = simd_soften;
     k->scale = simd_scale;

@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { LANES = 8, TILE_ROWS = 6, TILE_VECS = 2 }; /* 6 x 2 sums, 2 columns of b, 1 of a: 15 of 16 registers */
+enum { LANES = 8, TILE_ROWS = 4, TILE_VECS = 3 }; /* 4 x 3 sums, 3 columns of b, 1 of a: all 16 registers */
+enum { MM_ROWS = 6, MM_VECS = 2 };                /* heads are 32 or 64 wide */
 typedef __m256 vf;
 
 static inline vf vf_set(float f)

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 enum { LANES = 16, TILE_ROWS = 14, TILE_VECS = 2 }; /* 14 x 2 sums, 2 columns of b, 1 of a: 31 of 32 registers */
+enum { MM_ROWS = TILE_ROWS, MM_VECS = TILE_VECS };
 typedef __m512 vf;
 
 static inline vf vf_set(float f)

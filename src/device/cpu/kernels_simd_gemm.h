@@ -67,13 +67,18 @@ ALWAYS_INLINE void mm_tile(const int R, const int V, const bool masked, const st
     const float *a = m->a + row * m->lda, *b = m->b + col;
     uint32_t left = m->cols - col;
     vf sum[16][4], bv[4];
-    if (R > TILE_ROWS)
+    if (R > MM_ROWS)
         return;
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++) sum[r][v] = vf_set(0);
     for (uint32_t i = 0; i < m->k; i++, b += m->ldb) {
         UNROLL for (int v = 0; v < V; v++) bv[v] = masked ? vf_load_n(b, left) : vf_load(b + v * LANES);
         UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++)
             sum[r][v] = vf_fma_n(a[(size_t)r * m->lda + i], bv[v], sum[r][v]);
+    }
+    if (!masked && !m->keep && !m->scale) { /* attention's scores */
+        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++)
+            vf_store(m->c + (row + (uint32_t)r) * m->ldc + col + v * LANES, sum[r][v]);
+        return;
     }
     UNROLL for (int r = 0; r < R; r++)
     {
@@ -96,7 +101,7 @@ ALWAYS_INLINE void mm_tile(const int R, const int V, const bool masked, const st
 
 static inline void mm_wide(uint32_t rows, const struct matmul *m, uint32_t row, uint32_t col)
 {
-#define DO(R) mm_tile(R, TILE_VECS, false, m, row, col)
+#define DO(R) mm_tile(R, MM_VECS, false, m, row, col)
     EACH_ROWS(rows, DO)
 #undef DO
 }
@@ -117,12 +122,13 @@ static inline void mm_part(uint32_t rows, const struct matmul *m, uint32_t row, 
 
 static inline void simd_matmul(const struct matmul *m)
 {
-    uint32_t tiles = (m->rows + TILE_ROWS - 1) / TILE_ROWS, each = tiles ? (m->rows + tiles - 1) / tiles : 0;
+    enum { MM_NR = MM_VECS * LANES };
+    uint32_t tiles = (m->rows + MM_ROWS - 1) / MM_ROWS, each = tiles ? (m->rows + tiles - 1) / tiles : 0;
     for (uint32_t n = 0; n < m->cols;) {
-        uint32_t left = m->cols - n, step = left >= NR ? NR : left >= LANES ? LANES : left;
+        uint32_t left = m->cols - n, step = left >= MM_NR ? MM_NR : left >= LANES ? LANES : left;
         for (uint32_t r = 0; r < m->rows; r += each) {
             uint32_t rows = m->rows - r < each ? m->rows - r : each;
-            if (step == NR)
+            if (step == MM_NR)
                 mm_wide(rows, m, r, n);
             else if (step == LANES)
                 mm_one(rows, m, r, n);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 enum { LANES = 4, TILE_ROWS = 6, TILE_VECS = 4 }; /* 6 x 4 sums, 4 columns of b, 1 of a: 29 of 32 registers */
+enum { MM_ROWS = TILE_ROWS, MM_VECS = TILE_VECS };
 typedef float32x4_t vf;
 
 /* gcc would read a whole step's weights ahead of the first use of any, and then has no registers left for the sums. */

@@ -23,53 +23,62 @@ struct panel {
 struct cpu_linear {
     struct linear base;
     const struct gemm *g;
-    uint32_t k; /* base.in, padded; with the outliers' depths if there are any */
+    uint32_t k; /* base.in, padded */
     uint32_t n_panels, n_parts;
     uint32_t part_out; /* columns of each part if all are the same, else 0 */
     size_t panel_bytes, bytes;
-    struct outliers outliers; /* int8 only */
-    struct panel *panels;     // [n_panels]
-    struct slab *slab;        /* what the four below are a piece of */
-    uint8_t *b;               // [n_panels][panel_bytes]
-    float *bias;              // [n_panels][nr], zeros where there is none
-    float *scale;             // [n_panels][nr] int8 only
-    int32_t *wsum;            // [n_panels][nr] int8 only
+    struct panel *panels;      // [n_panels]
+    struct linear_part *parts; /* [n_parts] while it is observed, else NULL */
+    uint64_t key;              /* of its packed form; 0: not cached */
+    struct slab *slab;         /* what the rest is a piece of */
+    uint8_t *b;                // [n_panels][panel_bytes]
+    float *bias;               // [n_panels][nr], zeros where there is none
+    float *scale;              // [n_panels][nr] int8 only
+    int32_t *wsum;             // [n_panels][nr] int8 only
+    struct outliers outliers;  /* int8 only: their weights and channels */
 };
 
 /* ---- packing */
 
 struct pack_job {
     const struct linear_part *parts;
-    uint32_t n_parts;
     struct cpu_linear *l;
     float *rows; // [threads][nr][in]: weights that are not aligned f32 in the file pass through here
 };
 
+/* The part that a panel is of, and its first row there. */
+static const struct linear_part *part_of(const struct cpu_linear *l, const struct linear_part *parts, uint32_t panel,
+                                         uint32_t *row)
+{
+    uint32_t part = 0, first = 0, col = l->panels[panel].col;
+    while (col >= first + parts[part].weight.rows)
+        first += parts[part++].weight.rows;
+    *row = col - first;
+    return &parts[part];
+}
+
+static const char *weights_at(const struct linear_part *p, uint32_t row, uint32_t channel)
+{
+    return (const char *)p->weight.p + (row * p->weight.stride + channel) * dtype_size(p->weight.type);
+}
+
 static void pack_panel(const struct pack_job *j, uint32_t panel, float *rows)
 {
     struct cpu_linear *l = j->l;
-    uint32_t nr = l->g->nr, part = 0, first = 0, col = l->panels[panel].col, cols = l->panels[panel].cols;
-    while (col >= first + j->parts[part].weight.rows)
-        first += j->parts[part++].weight.rows;
-    const struct linear_part *p = &j->parts[part];
-    size_t size = dtype_size(p->weight.type), stride = p->weight.stride;
-    const char *source = (const char *)p->weight.p + (col - first) * stride * size;
-    const float *w = (const float *)(const void *)source;
-    if (p->weight.type != DTYPE_F32 || (uintptr_t)source % sizeof(float)) {
+    uint32_t nr = l->g->nr, in = l->base.in, cols = l->panels[panel].cols, row;
+    const struct linear_part *p = part_of(l, j->parts, panel, &row);
+    const float *w = (const float *)(const void *)weights_at(p, row, 0);
+    size_t stride = p->weight.stride, at = (size_t)panel * nr;
+    if (p->weight.type != DTYPE_F32 || (uintptr_t)w % sizeof(float)) {
         for (uint32_t n = 0; n < cols; n++)
-            convert_to_f32(rows + (size_t)n * l->base.in, source + n * stride * size, p->weight.type, l->base.in);
+            convert_to_f32(rows + (size_t)n * in, weights_at(p, row + n, 0), p->weight.type, in);
         w = rows;
-        stride = l->base.in;
+        stride = in;
     }
-    size_t at = (size_t)panel * nr;
-    uint8_t *b = l->b + panel * l->panel_bytes;
-    size_t own = (size_t)l->k * nr * dtype_size(l->base.type);
-    memset(b + own, 0, l->panel_bytes - own); /* the outliers' */
-    gemm_pack_b(l->g, w, stride, cols, l->base.in, b, own, l->scale ? l->scale + at : NULL,
-                l->wsum ? l->wsum + at : NULL);
+    gemm_pack_b(l->g, w, stride, cols, in, l->b + panel * l->panel_bytes, l->panel_bytes,
+                l->scale ? l->scale + at : NULL, l->wsum ? l->wsum + at : NULL);
     if (p->bias)
-        convert_to_f32(l->bias + at, (const char *)p->bias + (col - first) * dtype_size(p->bias_type), p->bias_type,
-                       cols);
+        convert_to_f32(l->bias + at, (const char *)p->bias + row * dtype_size(p->bias_type), p->bias_type, cols);
 }
 
 static void pack_panels(void *arg, uint32_t begin, uint32_t end, int thread)
@@ -87,6 +96,7 @@ static void cpu_release(struct linear *base)
     if (l->slab)
         slab_give(&((struct cpu_device *)(uintptr_t)base->device)->slabs, l->slab);
     mem_free(l->outliers.seen);
+    mem_free(l->parts);
     mem_free(l->panels);
     mem_free(l);
 }
@@ -151,13 +161,30 @@ static const struct gemm *gemm_for(const struct kernels *k, const struct linear_
     return g->most > 0 && largest_weight(parts, n) > g->most ? &k->gemm_wide_f16 : g;
 }
 
-/* Room to look for outliers, and for their depths. Returns the depths of a panel, 0 without memory. */
-static uint32_t make_observed(struct cpu_linear *l)
+/* Gives the layer's memory its pieces. NULL: returns how much it needs. */
+static size_t lay_memory(struct cpu_linear *l, uint8_t *p)
 {
-    struct outliers *o = &l->outliers;
-    o->first = (l->base.in + l->g->kr - 1) / l->g->kr * l->g->kr;
-    o->seen = mem_zalloc(l->base.in, sizeof *o->seen);
-    return o->seen ? gemm_depth(l->g, o->first + OUTLIER_DEPTHS) : 0;
+    size_t panels = l->n_panels * l->panel_bytes, wide = (size_t)l->n_panels * l->g->nr;
+    bool int8 = l->base.type == DTYPE_I8;
+    if (p) {
+        l->b = p;
+        l->bias = (float *)(void *)(p + panels);
+        l->scale = int8 ? l->bias + wide : NULL;
+        l->wsum = int8 ? (int32_t *)(void *)(l->scale + wide) : NULL;
+        l->outliers.weights = l->outliers.seen ? (float *)(void *)(l->wsum + wide) : NULL;
+        memset(l->bias, 0, wide * sizeof *l->bias);
+    }
+    return panels + wide * sizeof(float) * ((int8 ? 3 : 1) + (l->outliers.seen ? OUTLIERS : 0));
+}
+
+/* What a layer needs to look for outliers and to take them out. */
+static bool begin_observed(struct cpu_linear *l, const struct linear_part *parts)
+{
+    l->outliers.seen = mem_zalloc(l->base.in, sizeof *l->outliers.seen);
+    l->parts = mem_array(l->n_parts, sizeof *parts);
+    if (l->parts)
+        memcpy(l->parts, parts, l->n_parts * sizeof *parts);
+    return l->outliers.seen && l->parts;
 }
 
 static rkf_status linear_alloc(const struct exec *x, const struct linear_part *parts, uint32_t n, enum dtype type,
@@ -178,23 +205,17 @@ static rkf_status linear_alloc(const struct exec *x, const struct linear_part *p
         l->base.out += parts[i].weight.rows;
         l->n_panels += (parts[i].weight.rows + g->nr - 1) / g->nr;
     }
-    uint32_t depth = x->observe && type == DTYPE_I8 ? make_observed(l) : l->k;
-    l->panel_bytes = (size_t)depth * g->nr * dtype_size(type);
-    size_t panels = l->n_panels * l->panel_bytes, wide = (size_t)l->n_panels * g->nr * sizeof(float);
-    l->bytes = panels + wide * (type == DTYPE_I8 ? 3 : 1);
-    l->panels = depth ? mem_array(l->n_panels, sizeof *l->panels) : NULL;
-    l->b = l->panels ? slab_take(&cpu->slabs, l->bytes, &l->slab) : NULL;
-    if (!l->b) {
+    l->panel_bytes = (size_t)l->k * g->nr * dtype_size(type);
+    bool ready = !(x->observe && type == DTYPE_I8) || begin_observed(l, parts);
+    l->bytes = lay_memory(l, NULL);
+    l->panels = ready ? mem_array(l->n_panels, sizeof *l->panels) : NULL;
+    uint8_t *memory = l->panels ? slab_take(&cpu->slabs, l->bytes, &l->slab) : NULL;
+    if (!memory) {
         size_t bytes = l->bytes;
         cpu_release(&l->base);
         return rkf_fail_memory(err, bytes, "packed weights");
     }
-    l->bias = (float *)(void *)(l->b + panels);
-    if (type == DTYPE_I8) {
-        l->scale = (float *)(void *)(l->b + panels + wide);
-        l->wsum = (int32_t *)(void *)(l->b + panels + 2 * wide);
-    }
-    memset(l->bias, 0, wide);
+    lay_memory(l, memory);
     lay_panels(l, parts, n);
     *out = l;
     return RKF_OK;
@@ -204,8 +225,9 @@ static rkf_status linear_alloc(const struct exec *x, const struct linear_part *p
 static uint64_t pack_key(const struct cpu_linear *l, const struct linear_part *parts, const char *isa)
 {
     uint64_t key = pack_cache_hash(0, isa, strlen(isa));
-    const uint32_t whole[] = { l->base.in, l->base.out, l->n_parts,   l->base.type,     l->k,
-                               l->g->nr,   l->g->kr,    l->g->a_size, l->outliers.first };
+    const uint32_t whole[] = { l->base.in,   l->base.out,  l->n_parts,
+                               l->base.type, l->k,         l->g->nr,
+                               l->g->kr,     l->g->a_size, l->outliers.seen != NULL };
     key = pack_cache_hash(key, whole, sizeof whole);
     for (uint32_t i = 0; i < l->n_parts; i++) {
         const uint32_t part[] = { parts[i].weight.rows, parts[i].weight.type, parts[i].bias != NULL };
@@ -217,7 +239,7 @@ static uint64_t pack_key(const struct cpu_linear *l, const struct linear_part *p
 static rkf_status pack_parts(struct exec *x, const struct linear_part *parts, struct cpu_linear *l, rkf_error *err)
 {
     struct arena_mark mark = arena_mark(&x->scratch);
-    struct pack_job job = { parts, l->n_parts, l, NULL };
+    struct pack_job job = { parts, l, NULL };
     size_t rows = (size_t)team_size(x->team) * l->g->nr * l->base.in;
     job.rows = arena_array(&x->scratch, rows, sizeof(float));
     if (!job.rows)
@@ -237,33 +259,87 @@ static rkf_status cpu_prepare(struct exec *x, const struct linear_part *parts, u
     if (rc)
         return rc;
     struct cpu_device *cpu = (struct cpu_device *)(uintptr_t)x->device;
-    uint64_t key = x->packs ? pack_key(l, parts, cpu->k.gemm_isa[gemm_type_of(type)]) : 0;
-    if (!x->packs || !pack_cache_get(x->packs, key, l->b, l->bytes)) {
+    l->key = x->packs ? pack_key(l, parts, cpu->k.gemm_isa[gemm_type_of(type)]) : 0;
+    if (!x->packs || !pack_cache_get(x->packs, l->key, l->b, l->bytes)) {
         rc = pack_parts(x, parts, l, err);
         if (rc) {
             cpu_release(&l->base);
             return rc;
         }
         if (x->packs)
-            pack_cache_put(x->packs, key, l->b, l->bytes);
+            pack_cache_put(x->packs, l->key, l->b, l->bytes);
     }
     slab_written(&cpu->slabs, l->slab);
     *out = &l->base;
     return RKF_OK;
 }
 
-static void cpu_settle(struct linear *base)
+/* ---- outliers of x: taken out of the panels when it is known which they are */
+
+struct settle_job {
+    const struct cpu_linear *l;
+    float *weights; // [n_panels][n][nr]: of the channels, as the file has them
+};
+
+static void read_channels(void *arg, uint32_t begin, uint32_t end, int thread)
+{
+    const struct settle_job *j = arg;
+    const struct cpu_linear *l = j->l;
+    uint32_t nr = l->g->nr;
+    (void)thread;
+    for (uint32_t panel = begin; panel < end; panel++) {
+        uint32_t row;
+        const struct linear_part *p = part_of(l, l->parts, panel, &row);
+        float *w = j->weights + (size_t)panel * l->outliers.n * nr;
+        memset(w, 0, l->outliers.n * nr * sizeof *w);
+        for (uint32_t i = 0; i < l->outliers.n; i++, w += nr)
+            for (uint32_t col = 0; col < l->panels[panel].cols; col++) {
+                const char *from = weights_at(p, row + col, l->outliers.channel[i]);
+                if (p->weight.type == DTYPE_F32)
+                    memcpy(w + col, from, sizeof *w); /* the compiler's: many at once are on their way from memory */
+                else
+                    convert_to_f32(w + col, from, p->weight.type, 1);
+            }
+    }
+}
+
+static void take_channels(const struct settle_job *j)
+{
+    const struct cpu_linear *l = j->l;
+    const struct outliers *o = &l->outliers;
+    size_t nr = l->g->nr;
+    for (size_t panel = 0; panel < l->n_panels; panel++) {
+        outliers_clear(o, l->g, (int8_t *)l->b + panel * l->panel_bytes, l->wsum + panel * nr);
+        memcpy(o->weights + panel * OUTLIERS * nr, j->weights + panel * o->n * nr, o->n * nr * sizeof *o->weights);
+    }
+}
+
+/* Reading some columns reads the whole file, so what was read is cached, too. */
+static rkf_status cpu_settle(struct exec *x, struct linear *base, rkf_error *err)
 {
     struct cpu_linear *l = (struct cpu_linear *)base;
     struct outliers *o = l ? &l->outliers : NULL;
     if (!o || !o->seen)
-        return;
+        return RKF_OK;
     outliers_choose(o, l->base.in);
-    if (!o->n)
-        return;
-    l->k = gemm_depth(l->g, o->first + OUTLIER_DEPTHS);
-    for (uint32_t i = 0; i < l->n_panels; i++)
-        outliers_fill(o, l->g, (int8_t *)l->b + i * l->panel_bytes);
+    if (o->n) {
+        struct arena_mark mark = arena_mark(&x->scratch);
+        size_t count = (size_t)l->n_panels * o->n * l->g->nr;
+        struct settle_job j = { l, arena_array(&x->scratch, count, sizeof(float)) };
+        uint64_t key = pack_cache_hash(l->key, o->channel, o->n * sizeof *o->channel);
+        if (!j.weights)
+            return rkf_fail_memory(err, count * sizeof(float), "weights of outliers");
+        if (!x->packs || !pack_cache_get(x->packs, key, j.weights, count * sizeof(float))) {
+            team_for(x->team, l->n_panels, 1, read_channels, &j);
+            if (x->packs)
+                pack_cache_put(x->packs, key, j.weights, count * sizeof(float));
+        }
+        take_channels(&j);
+        arena_release(&x->scratch, mark);
+    }
+    mem_free(l->parts);
+    l->parts = NULL;
+    return RKF_OK;
 }
 
 /* ---- applying */
@@ -295,7 +371,7 @@ struct thread_area {
     struct row_quant *rq; // [block]
     float *middle;        // [block][first's out] of a pair
     float *wide;          // [k][nr] a widened panel
-    float *row;           // [in] of a layer with outliers
+    float *row, *far;     // [in], [block][OUTLIERS] of a layer with outliers
 };
 
 static float *view_row(const struct view *v, size_t row)
@@ -376,8 +452,20 @@ struct rows_in {
     size_t lda;
     uint32_t n;
     const struct row_quant *rq; // [n]; NULL: not int8
+    const float *far;           // [n][OUTLIERS] of a layer with outliers
     float *wide[2];             /* widened panels (the second of a gated product's); NULL: as they are */
 };
+
+/* c [rows][nr] += the products of the channels that are not in the panel */
+static void add_outliers(const struct product *p, size_t panel, const float *far, uint32_t rows, float *c)
+{
+    const struct outliers *o = &p->l->outliers;
+    uint32_t nr = p->l->g->nr;
+    struct channels all = {
+        .x = far, .stride = OUTLIERS, .w = o->weights + panel * OUTLIERS * nr, .c = c, .n = o->n, .rows = rows, .nr = nr
+    };
+    p->k->add_channels(&all);
+}
 
 /* n rows of one panel: tile by tile, each finished while it is in the first cache */
 static void run_panel(const struct product *p, uint32_t panel, const struct rows_in *in)
@@ -410,6 +498,8 @@ static void run_panel(const struct product *p, uint32_t panel, const struct rows
                               .scale = l->scale ? l->scale + b * g->nr : NULL,
                               .wsum = l->wsum ? l->wsum + b * g->nr : NULL };
             gemm_tile(g, &t);
+            if (l->outliers.n)
+                add_outliers(p, b, in->far + (size_t)r * OUTLIERS, rows, c[half]);
         }
         struct finish f = { .c = c[0],
                             .up = gated ? c[1] : NULL,
@@ -435,13 +525,14 @@ static void run_block(const struct product *p, const struct thread_area *area, u
     struct rows_in in = { .g = l->g, .a = p->in.p, .lda = p->in.stride, .n = n };
     if (l->g->pack_a) {
         if (l->outliers.n)
-            outliers_pack_a(&l->outliers, l->g, p->in.p, p->in.stride, n, l->base.in, area->a, l->k, area->rq,
+            outliers_pack_a(&l->outliers, l->g, p->in.p, p->in.stride, n, l->base.in, area->a, area->rq, area->far,
                             area->row);
         else
             gemm_pack_a(l->g, p->in.p, p->in.stride, n, l->base.in, area->a, area->rq);
         in.a = area->a;
         in.lda = l->k;
         in.rq = area->rq;
+        in.far = area->far;
     }
     if (l->g->widen && n >= WIDEN_ROWS) {
         in.g = &p->k->gemm[GEMM_F32];
@@ -531,7 +622,8 @@ static rkf_status areas_alloc(struct exec *x, struct apply_job *j, rkf_error *er
     size_t wide = whole_lines(larger(p->wide_bytes * (p->epi->gated ? 2 : 1), q->wide_bytes));
     size_t row = whole_lines(larger(p->l->outliers.n ? p->l->base.in : 0, q->l->outliers.n ? q->l->base.in : 0) *
                              sizeof(float));
-    size_t each = a + quant + middle + wide + row;
+    size_t far = row ? whole_lines((size_t)j->block * OUTLIERS * sizeof(float)) : 0;
+    size_t each = a + quant + middle + wide + row + far;
     uint32_t round = j->threads * j->block;
     uint32_t cuts = x->uneven ? UNEVEN_CUTS : 1;
     j->panel_pieces = j->threads * cuts;
@@ -543,9 +635,12 @@ static rkf_status areas_alloc(struct exec *x, struct apply_job *j, rkf_error *er
     if (!memory)
         return rkf_fail_memory(err, j->threads * (each + sizeof *areas), "a linear layer's input");
     for (uint32_t i = 0; i < j->threads; i++, memory += each)
-        areas[i] = (struct thread_area){ memory, (void *)(memory + a), (void *)(memory + a + quant),
+        areas[i] = (struct thread_area){ memory,
+                                         (void *)(memory + a),
+                                         (void *)(memory + a + quant),
                                          (void *)(memory + a + quant + middle),
-                                         (void *)(memory + a + quant + middle + wide) };
+                                         (void *)(memory + a + quant + middle + wide),
+                                         (void *)(memory + a + quant + middle + wide + row) };
     j->areas = areas;
     return RKF_OK;
 }

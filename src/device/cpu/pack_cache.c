@@ -60,14 +60,26 @@ static uint64_t hash_text(uint64_t seed, const char *text)
     return pack_cache_hash(seed, text, strlen(text) + 1);
 }
 
+static size_t padding(uint64_t bytes)
+{
+    return (ALIGN - bytes % ALIGN) % ALIGN;
+}
+
+static uint64_t entry_sum(uint64_t key, const void *p, size_t bytes, const void *pad)
+{
+    return pack_cache_hash(pack_cache_hash(key, p, bytes), pad, padding(bytes));
+}
+
 /* ---- reading */
 
 static bool entries_hold(const struct pack_cache *c, uint64_t end)
 {
     for (uint64_t i = 0; i < c->n; i++) {
         const struct entry *e = &c->entries[i];
-        if (e->begin > end || e->bytes > end - e->begin ||
-            pack_cache_hash(e->key, c->map.p + e->begin, e->bytes) != e->sum)
+        if (e->begin > end || e->bytes > end - e->begin || padding(e->bytes) > end - e->begin - e->bytes)
+            return false;
+        const uint8_t *p = c->map.p + e->begin;
+        if (entry_sum(e->key, p, e->bytes, p + e->bytes) != e->sum)
             return false;
     }
     return true;
@@ -157,8 +169,8 @@ void pack_cache_put(struct pack_cache *c, uint64_t key, const void *from, size_t
         return;
     }
     c->entries = grown;
-    c->entries[c->n++] = (struct entry){ key, c->at, bytes, pack_cache_hash(key, from, bytes) };
-    size_t pad = (ALIGN - bytes % ALIGN) % ALIGN;
+    size_t pad = padding(bytes);
+    c->entries[c->n++] = (struct entry){ key, c->at, bytes, entry_sum(key, from, bytes, zeros) };
     rkf_status rc = file_out_write(&c->out, from, bytes, &err);
     if (!rc)
         rc = file_out_write(&c->out, zeros, pad, &err);
