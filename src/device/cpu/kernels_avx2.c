@@ -169,7 +169,7 @@ void kernels_init_avx2(struct kernels *k, uint32_t flags)
     simd_fill(k);
     k->gemm[GEMM_F32] = (struct gemm){ MANY_ROWS, NR, 1, 4, tile_f32, NULL, simd_pack_b_f32, NULL };
     k->gemm[GEMM_BF16] = (struct gemm){
-        TILE_ROWS_16, NR, 2, 4, simd_tile_bf16, NULL, simd_pack_b_bf16, simd_widen_bf16
+        3, NR, 2, 4, simd_tile_bf16, NULL, simd_pack_b_bf16, simd_widen_bf16 /* the fourth row would be spilled */
     };
     k->gemm[GEMM_F16] = (struct gemm){ TILE_ROWS_16, NR, 1, 4, simd_tile_f16, NULL, simd_pack_b_f16, simd_widen_f16 };
     k->gemm[GEMM_I8] = (struct gemm){
