@@ -330,7 +330,7 @@ static uint32_t observed_ids(const struct encoder_spec *s, int32_t ids[OBSERVED_
 }
 
 /* Shows the layers a text, if they have something to learn of one. */
-static rkf_status observe(struct encoder *e, struct exec *x, rkf_error *err)
+static rkf_status observe(struct encoder *e, struct exec *x, const struct weights *w, rkf_error *err)
 {
     int32_t ids[OBSERVED_TOKENS];
     uint32_t n = observed_ids(&e->spec, ids), cu_lens[] = { 0, n };
@@ -348,6 +348,7 @@ static rkf_status observe(struct encoder *e, struct exec *x, rkf_error *err)
         struct linear *all[] = { y->qkv, y->o, y->up, y->down };
         for (int k = 0; !rc && k < 4; k++)
             rc = x->device->linear->settle(x, all[k], err);
+        weights_drop(w, NULL); /* it may have read them again */
     }
     return rc;
 }
@@ -372,7 +373,7 @@ rkf_status encoder_create(struct exec *x, const struct model_dir *m, const struc
     x->observe = type == DTYPE_I8 && x->device->linear->settle;
     rc = load_all(e, &l, err);
     if (!rc)
-        rc = observe(e, x, err);
+        rc = observe(e, x, w, err);
     x->observe = false;
     params_free(&l.kept);
     if (rc)
