@@ -110,4 +110,21 @@ static inline void exec_close(struct exec *x)
     arena_free(&x->scratch);
 }
 
+/* What a column's 127 steps are of, where four weights of one sign have 126: 0, 1, 4, 5 and 2, 3, 6, 7 of eight. */
+static inline float quad_range(const float *w, uint32_t n)
+{
+    float most = 0;
+    for (uint32_t i = 0; i < n; i += 8)
+        for (uint32_t quad = 0; quad < 2; quad++) {
+            float up[2] = { 0, 0 }, down[2] = { 0, 0 };
+            for (uint32_t k = 0; k < 4; k++) {
+                uint32_t at = i + 2 * quad + k % 2 + 4 * (k / 2);
+                up[k / 2] += at < n && w[at] > 0 ? w[at] : 0;
+                down[k / 2] -= at < n && w[at] < 0 ? w[at] : 0;
+            }
+            most = fmaxf(most, fmaxf(up[0] + up[1], down[0] + down[1]));
+        }
+    return most * (127.0f / 126);
+}
+
 #endif

@@ -24,22 +24,12 @@ static float *make_rows(void)
     return x;
 }
 
-/* Of two neighbours' weights, the size of those that have a sign. */
-static float of_sign(const float *w, uint32_t i, float sign)
-{
-    float a = i < IN ? fmaxf(w[i] * sign, 0) : 0, b = i + 1 < IN ? fmaxf(w[i + 1] * sign, 0) : 0;
-    return a + b;
-}
-
 /* The weights of a column as they are quantised, times their scale; those of outliers as they are. */
 static void column(const struct gemm *g, const float *w, double *q)
 {
-    float most = 0;
-    for (uint32_t i = 0; i < IN; i++)
+    float most = g->quads ? quad_range(w, IN) : 0;
+    for (uint32_t i = 0; !g->quads && i < IN; i++)
         most = fmaxf(most, fabsf(w[i]));
-    for (uint32_t i = 0; g->quads && i < IN; i += i % 8 ? 6 : 2)
-        for (int sign = -1; sign <= 1; sign += 2)
-            most = fmaxf(most, (of_sign(w, i, (float)sign) + of_sign(w, i + 4, (float)sign)) * QUAD_RANGE);
     for (uint32_t i = 0; i < IN; i++)
         q[i] = is_far(i) ? (double)w[i] : (double)nearbyintf(w[i] * (127 / most)) * (most / 127);
 }
