@@ -20,8 +20,8 @@ static size_t ahead_of_block(const struct tile *t, uint32_t blocks, uint32_t gro
     return (size_t)t->ahead_step * groups / blocks + 1;
 }
 
-ALWAYS_INLINE void add_depth(const int R, vf sum[TILE_ROWS][TILE_VECS], const float *const base[2], size_t lda,
-                             uint32_t depth, const float *b)
+ALWAYS_INLINE void add_depth(const int R, vf sum[16][TILE_VECS], const float *const base[2], size_t lda, uint32_t depth,
+                             const float *b)
 {
     vf b0 = vf_load(b), b1 = vf_load(b + LANES), b2 = vf_load(b + 2 * LANES), x;
     UNROLL for (int r = 0; r < R; r++) /* as text: gcc 12 moves sums about and keeps some in memory */
@@ -34,10 +34,12 @@ ALWAYS_INLINE void add_depth(const int R, vf sum[TILE_ROWS][TILE_VECS], const fl
 ALWAYS_INLINE void tile_rows_f32(const int R, const struct tile *t, uint32_t row, uintptr_t ahead, size_t step)
 {
     enum { DEPTHS = 4 };
-    vf sum[TILE_ROWS][TILE_VECS];
+    vf sum[16][TILE_VECS];
     const float *a = (const float *)t->a + row * t->lda, *base[2] = { a, a + 3 * t->lda }, *b = t->b;
     float *c = t->c + (size_t)row * NR;
     uint32_t i = 0;
+    if (R > TILE_ROWS)
+        return;
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < TILE_VECS; v++) sum[r][v] = vf_set(0);
     for (; i + DEPTHS <= t->k; i += DEPTHS, b += DEPTHS * NR, base[0] += DEPTHS, base[1] += DEPTHS, ahead += step) {
         __builtin_prefetch((const void *)ahead, 0, 2);
@@ -54,20 +56,12 @@ static void tile_f32(const struct tile *t)
     uint32_t blocks = (t->rows + TILE_ROWS - 1) / TILE_ROWS, each = (t->rows + blocks - 1) / blocks; /* even */
     size_t step = ahead_of_block(t, blocks, 4);
     uintptr_t ahead = t->ahead;
-    for (uint32_t r = 0; r < t->rows; r += each, ahead += step * (t->k / 4))
-        switch (t->rows - r < each ? t->rows - r : each) {
-        case 1:
-            tile_rows_f32(1, t, r, ahead, step);
-            break;
-        case 2:
-            tile_rows_f32(2, t, r, ahead, step);
-            break;
-        case 3:
-            tile_rows_f32(3, t, r, ahead, step);
-            break;
-        default:
-            tile_rows_f32(4, t, r, ahead, step);
-        }
+    for (uint32_t r = 0; r < t->rows; r += each, ahead += step * (t->k / 4)) {
+        uint32_t rows = t->rows - r < each ? t->rows - r : each;
+#define DO(R) tile_rows_f32(R, t, r, ahead, step)
+        EACH_ROWS(rows, DO)
+#undef DO
+    }
 }
 
 /*
@@ -104,9 +98,11 @@ ALWAYS_INLINE void add_eight(__m256i sum[3], const uint8_t *a, const int8_t *b, 
 
 ALWAYS_INLINE void tile_rows_i8(const int R, const struct tile *t, uint32_t row, uintptr_t ahead, size_t step)
 {
-    __m256i sum[BLOCK_ROWS_I8][TILE_VECS], ones = _mm256_set1_epi16(1);
+    __m256i sum[16][TILE_VECS], ones = _mm256_set1_epi16(1);
     const uint8_t *a = (const uint8_t *)t->a + row * t->lda;
     const int8_t *b = t->b;
+    if (R > BLOCK_ROWS_I8)
+        return;
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < TILE_VECS; v++) sum[r][v] = _mm256_setzero_si256();
     for (uint32_t i = 0; i < t->k; i += 8, a += 8, b += 8 * NR, ahead += step) {
         __builtin_prefetch((const void *)ahead, 0, 2);
@@ -127,17 +123,12 @@ static void tile_i8(const struct tile *t)
 {
     size_t step = ahead_of_block(t, (t->rows + BLOCK_ROWS_I8 - 1) / BLOCK_ROWS_I8, 2);
     uintptr_t ahead = t->ahead;
-    for (uint32_t r = 0; r < t->rows; r += BLOCK_ROWS_I8, ahead += step * (t->k / 8))
-        switch (t->rows - r) {
-        case 1:
-            tile_rows_i8(1, t, r, ahead, step);
-            break;
-        case 2:
-            tile_rows_i8(2, t, r, ahead, step);
-            break;
-        default:
-            tile_rows_i8(3, t, r, ahead, step);
-        }
+    for (uint32_t r = 0; r < t->rows; r += BLOCK_ROWS_I8, ahead += step * (t->k / 8)) {
+        uint32_t rows = t->rows - r < BLOCK_ROWS_I8 ? t->rows - r : BLOCK_ROWS_I8;
+#define DO(R) tile_rows_i8(R, t, r, ahead, step)
+        EACH_ROWS(rows, DO)
+#undef DO
+    }
 }
 
 /* The largest sum of four weights of one sign whose products are added in 16 bits: 126 steps of them, rounded to 128

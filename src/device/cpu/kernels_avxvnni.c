@@ -20,9 +20,11 @@ ALWAYS_INLINE __m256i dot4(__m256i sum, __m256i x, __m256i b)
 
 ALWAYS_INLINE void tile_rows(const int R, const struct tile *t, uint32_t row, uintptr_t ahead, size_t step)
 {
-    __m256i sum[TILE_ROWS][TILE_VECS], bv[TILE_VECS];
+    __m256i sum[16][TILE_VECS], bv[TILE_VECS];
     const uint8_t *a = (const uint8_t *)t->a + row * t->lda;
     const int8_t *b = t->b;
+    if (R > TILE_ROWS)
+        return;
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < TILE_VECS; v++) sum[r][v] = _mm256_setzero_si256();
     for (uint32_t i = 0; i < t->k; i += 4, b += 4 * NR, ahead += step) {
         UNROLL for (int v = 0; v < TILE_VECS; v++) bv[v] = load_bytes(b + v * 32);
@@ -50,20 +52,12 @@ static void tile_i8(const struct tile *t)
     uint32_t blocks = (t->rows + TILE_ROWS - 1) / TILE_ROWS;
     size_t step = t->ahead_step / blocks + 1;
     uintptr_t ahead = t->ahead;
-    for (uint32_t r = 0; r < t->rows; r += TILE_ROWS, ahead += step * (t->k / 4))
-        switch (t->rows - r) {
-        case 1:
-            tile_rows(1, t, r, ahead, step);
-            break;
-        case 2:
-            tile_rows(2, t, r, ahead, step);
-            break;
-        case 3:
-            tile_rows(3, t, r, ahead, step);
-            break;
-        default:
-            tile_rows(4, t, r, ahead, step);
-        }
+    for (uint32_t r = 0; r < t->rows; r += TILE_ROWS, ahead += step * (t->k / 4)) {
+        uint32_t rows = t->rows - r < TILE_ROWS ? t->rows - r : TILE_ROWS;
+#define DO(R) tile_rows(R, t, r, ahead, step)
+        EACH_ROWS(rows, DO)
+#undef DO
+    }
 }
 
 void kernels_init_avxvnni(struct kernels *k, uint32_t flags)
