@@ -278,7 +278,8 @@ static void run_tile(const struct kernels *k, struct sample *s, enum gemm_type t
         for (uint32_t r = 0; r < s->rows; r += g->mr) {
             uint32_t rows = s->rows - r < g->mr ? s->rows - r : g->mr;
             const float *x = s->a + (size_t)r * (s->k + 1);
-            struct tile t = { .a = x, .lda = s->k + 1, .b = b, .k = s->k, .rows = rows, .c = c };
+            bool lone = (s->rows + s->cols) % 2; /* it must not matter */
+            struct tile t = { .a = x, .lda = s->k + 1, .b = b, .k = s->k, .rows = rows, .c = c, .lone = lone };
             if (g->pack_a) {
                 if (!s->packed)
                     gemm_pack_a(g, x, s->k + 1, rows, s->k, a, rq);

@@ -79,6 +79,7 @@ struct tile {
     const struct row_quant *rq; // [rows]
     const float *scale;         // [nr]
     const int32_t *wsum;        // [nr]
+    bool lone;                  /* its panel's only one: the panel is read once, in this call */
 };
 
 struct gemm {

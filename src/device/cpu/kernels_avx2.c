@@ -4,9 +4,6 @@
 
 #include "device/cpu/kernels_simd.h"
 
-/* Row r of a, by few registers: an address takes one of them and up to twice the stride. */
-#define ROW(base, r, lda) ((base)[(r) / 3] + (size_t)((r) % 3) * (lda))
-
 /*
  * Tiles here are of up to MANY_ROWS rows, multiplied a block after the other: what a call costs beside its products is
  * shared by more of them. Their loops have little beside the products, too, and few loads: a core that is shared with
@@ -20,47 +17,83 @@ static size_t ahead_of_block(const struct tile *t, uint32_t blocks, uint32_t gro
     return (size_t)t->ahead_step * groups / blocks + 1;
 }
 
-ALWAYS_INLINE void add_depth(const int R, vf sum[16][TILE_VECS], const float *const base[2], size_t lda, uint32_t depth,
+ALWAYS_INLINE void add_depth(const int R, vf sum[16][TILE_VECS], const float *const a[TILE_ROWS], uint32_t depth,
                              const float *b)
 {
     vf b0 = vf_load(b), b1 = vf_load(b + LANES), b2 = vf_load(b + 2 * LANES), x;
     UNROLL for (int r = 0; r < R; r++) /* as text: gcc 12 moves sums about and keeps some in memory */
         __asm__("vbroadcastss %4, %3\n\tvfmadd231ps %5, %3, %0\n\tvfmadd231ps %6, %3, %1\n\tvfmadd231ps %7, %3, %2" :
-                "+x"(sum[r][0]), "+x"(sum[r][1]), "+x"(sum[r][2]), "=&x"(x) : "m"(ROW(base, r, lda)[depth]), "x"(b0),
-                "x"(b1), "x"(b2));
+                "+x"(sum[r][0]), "+x"(sum[r][1]), "+x"(sum[r][2]), "=&x"(x) : "m"(a[r][depth]), "x"(b0), "x"(b1),
+                "x"(b2));
 }
 
-/* Rows row .. row + R of a tile. */
-ALWAYS_INLINE void tile_rows_f32(const int R, const struct tile *t, uint32_t row, uintptr_t ahead, size_t step)
+enum {
+    DEPTHS = 4,       /* of a step, in which each line of b that it reads can be asked for */
+    PART_DEPTHS = 128 /* 12 KB of b stay in the first cache for all rows */
+};
+
+struct part_f32 {
+    uint32_t row, depth, depths; /* of the tile: its first ones and how many */
+    uintptr_t ahead;
+    size_t step; /* bytes of what is ahead, for each step of depths */
+};
+
+/* R rows of a tile. lone: sums go on from the last depths, and all lines of what is ahead are asked for. */
+ALWAYS_INLINE void tile_rows_f32(const int R, const bool lone, const struct tile *t, struct part_f32 p)
 {
-    enum { DEPTHS = 4 };
     vf sum[16][TILE_VECS];
-    const float *a = (const float *)t->a + row * t->lda, *base[2] = { a, a + 3 * t->lda }, *b = t->b;
-    float *c = t->c + (size_t)row * NR;
-    uint32_t i = 0;
+    const float *a[TILE_ROWS], *b = (const float *)t->b + (size_t)p.depth * NR;
+    const float *steps = b + (size_t)(p.depths / DEPTHS * DEPTHS) * NR, *end = b + (size_t)p.depths * NR;
+    float *c = t->c + (size_t)p.row * NR;
     if (R > TILE_ROWS)
         return;
-    UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < TILE_VECS; v++) sum[r][v] = vf_set(0);
-    for (; i + DEPTHS <= t->k; i += DEPTHS, b += DEPTHS * NR, base[0] += DEPTHS, base[1] += DEPTHS, ahead += step) {
-        __builtin_prefetch((const void *)ahead, 0, 2);
-        UNROLL for (uint32_t d = 0; d < DEPTHS; d++) add_depth(R, sum, base, t->lda, d, b + d * NR);
+    UNROLL for (int r = 0; r < R; r++) a[r] = (const float *)t->a + (p.row + (uint32_t)r) * t->lda + p.depth;
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < TILE_VECS; v++)
+        sum[r][v] = lone && p.depth ? vf_load(c + r * NR + v * LANES) : vf_set(0);
+    for (; b < steps; b += DEPTHS * NR) {
+        __builtin_prefetch((const void *)p.ahead, 0, 2);
+        for (size_t line = 64; lone && line < p.step; line += 64)
+            __builtin_prefetch((const void *)(p.ahead + line), 0, 2);
+        p.ahead += p.step;
+        UNROLL for (uint32_t d = 0; d < DEPTHS; d++) add_depth(R, sum, a, d, b + d * NR);
+        UNROLL for (int r = 0; r < R; r++) a[r] += DEPTHS;
     }
-    for (uint32_t d = 0; i < t->k; i++, d++, b += NR)
-        add_depth(R, sum, base, t->lda, d, b);
+    for (uint32_t d = 0; b < end; d++, b += NR)
+        add_depth(R, sum, a, d, b);
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < TILE_VECS; v++)
         vf_store(c + r * NR + v * LANES, sum[r][v]);
 }
 
+/* All rows of a tile, `each` at once, for some depths; returns what is ahead after them. */
+ALWAYS_INLINE uintptr_t tile_depths_f32(const bool lone, const struct tile *t, uint32_t each, struct part_f32 p)
+{
+    for (; p.row < t->rows; p.row += each, p.ahead += p.step * (p.depths / DEPTHS)) {
+        uint32_t rows = t->rows - p.row < each ? t->rows - p.row : each;
+#define DO(R) tile_rows_f32(R, lone, t, p)
+        EACH_ROWS(rows, DO)
+#undef DO
+    }
+    return p.ahead;
+}
+
+/*
+ * A panel that is read once, for a few rows, comes from memory. Multiplied by all of its depths, a block of rows after
+ * the other, the first would wait for memory and memory for the others. So it is multiplied in parts, and all blocks
+ * together ask for the next part.
+ */
 static void tile_f32(const struct tile *t)
 {
     uint32_t blocks = (t->rows + TILE_ROWS - 1) / TILE_ROWS, each = (t->rows + blocks - 1) / blocks; /* even */
-    size_t step = ahead_of_block(t, blocks, 4);
-    uintptr_t ahead = t->ahead;
-    for (uint32_t r = 0; r < t->rows; r += each, ahead += step * (t->k / 4)) {
-        uint32_t rows = t->rows - r < each ? t->rows - r : each;
-#define DO(R) tile_rows_f32(R, t, r, ahead, step)
-        EACH_ROWS(rows, DO)
-#undef DO
+    struct part_f32 p = { 0, 0, t->k, t->ahead, ahead_of_block(t, blocks, DEPTHS) };
+    if (!t->lone || blocks == 1) {
+        tile_depths_f32(false, t, each, p);
+        return;
+    }
+    p.ahead = (uintptr_t)t->b + PART_DEPTHS * NR * sizeof(float);
+    p.step = (DEPTHS * NR * sizeof(float) + blocks - 1) / blocks;
+    for (; p.depth < t->k; p.depth += PART_DEPTHS) {
+        p.depths = t->k - p.depth < PART_DEPTHS ? t->k - p.depth : PART_DEPTHS;
+        p.ahead = tile_depths_f32(true, t, each, p);
     }
 }
 

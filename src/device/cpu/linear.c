@@ -496,7 +496,8 @@ static void run_panel(const struct product *p, uint32_t panel, const struct rows
                               .ahead_step = step,
                               .rq = in->rq ? in->rq + r : NULL,
                               .scale = l->scale ? l->scale + b * g->nr : NULL,
-                              .wsum = l->wsum ? l->wsum + b * g->nr : NULL };
+                              .wsum = l->wsum ? l->wsum + b * g->nr : NULL,
+                              .lone = tiles == 1 };
             gemm_tile(g, &t);
             if (l->outliers.n)
                 add_outliers(p, b, in->far + (size_t)r * OUTLIERS, rows, c[half]);
