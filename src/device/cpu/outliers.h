@@ -24,8 +24,9 @@ struct outliers {
 void outliers_see(const struct outliers *o, const float *x, size_t stride, uint32_t rows, uint32_t in);
 /* Decides by what was seen, and forgets it. */
 void outliers_choose(struct outliers *o, uint32_t in);
-/* Takes the channels out of a packed panel of g. */
-void outliers_clear(const struct outliers *o, const struct gemm *g, int8_t *panel, int32_t *wsum);
+/* Takes the channels out of a packed panel of g, of k depths. True: the steps of a column were made for them, and
+ * packed without them would be much finer. */
+bool outliers_clear(const struct outliers *o, const struct gemm *g, uint32_t k, int8_t *panel, int32_t *wsum);
 /* As gemm_pack_a, of a layer with outliers, whose x go to far [rows][OUTLIERS]; row [in] is scratch. */
 void outliers_pack_a(const struct outliers *o, const struct gemm *g, const float *x, size_t stride, uint32_t rows,
                      uint32_t in, void *a, struct row_quant *rq, float *far, float *row);
