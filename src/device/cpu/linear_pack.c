@@ -278,30 +278,24 @@ rkf_status cpu_linear_prepare(struct exec *x, const struct linear_part *parts, u
 
 struct settle_job {
     const struct cpu_linear *l;
-    float *weights; // [n_panels][n][nr]: of the channels, as the file has them
-    float *rows;    // [threads][nr][in]
+    float *rows; // [threads][nr][in]
 };
 
-static void read_channels(void *arg, uint32_t begin, uint32_t end, int thread)
+/* The weights of the channels that a panel's columns have in the file. */
+static void read_channels(const struct cpu_linear *l, uint32_t panel)
 {
-    const struct settle_job *j = arg;
-    const struct cpu_linear *l = j->l;
-    uint32_t nr = l->g->nr;
-    (void)thread;
-    for (uint32_t panel = begin; panel < end; panel++) {
-        uint32_t row;
-        const struct linear_part *p = part_of(l, l->parts, panel, &row);
-        float *w = j->weights + (size_t)panel * l->outliers.n * nr;
-        memset(w, 0, l->outliers.n * nr * sizeof *w);
-        for (uint32_t i = 0; i < l->outliers.n; i++, w += nr)
-            for (uint32_t col = 0; col < l->panels[panel].cols; col++) {
-                const char *from = weights_at(p, row + col, l->outliers.channel[i]);
-                if (p->weight.type == DTYPE_F32)
-                    memcpy(w + col, from, sizeof *w); /* the compiler's: many at once are on their way from memory */
-                else
-                    convert_to_f32(w + col, from, p->weight.type, 1);
-            }
-    }
+    uint32_t nr = l->g->nr, row;
+    const struct linear_part *p = part_of(l, l->parts, panel, &row);
+    float *w = l->outliers.weights + (size_t)panel * OUTLIERS * nr;
+    memset(w, 0, (size_t)OUTLIERS * nr * sizeof *w);
+    for (uint32_t i = 0; i < l->outliers.n; i++, w += nr)
+        for (uint32_t col = 0; col < l->panels[panel].cols; col++) {
+            const char *from = weights_at(p, row + col, l->outliers.channel[i]);
+            if (p->weight.type == DTYPE_F32)
+                memcpy(w + col, from, sizeof *w); /* the compiler's: many at once are on their way from memory */
+            else
+                convert_to_f32(w + col, from, p->weight.type, 1);
+        }
 }
 
 /* A panel whose steps were made for what is taken out is packed again. */
@@ -309,25 +303,22 @@ static void take_channels(void *arg, uint32_t begin, uint32_t end, int thread)
 {
     const struct settle_job *j = arg;
     const struct cpu_linear *l = j->l;
-    const struct outliers *o = &l->outliers;
-    size_t nr = l->g->nr;
-    for (size_t panel = begin; panel < end; panel++) {
-        if (outliers_clear(o, l->g, l->k, (int8_t *)l->b + panel * l->panel_bytes, l->wsum + panel * nr))
-            pack_panel(l, l->parts, (uint32_t)panel, j->rows + (size_t)thread * nr * l->base.in);
-        memcpy(o->weights + panel * OUTLIERS * nr, j->weights + panel * o->n * nr, o->n * nr * sizeof *o->weights);
+    uint32_t nr = l->g->nr;
+    for (uint32_t panel = begin; panel < end; panel++) {
+        read_channels(l, panel);
+        if (outliers_clear(&l->outliers, l->g, l->k, (int8_t *)l->b + panel * l->panel_bytes,
+                           l->wsum + (size_t)panel * nr))
+            pack_panel(l, l->parts, panel, j->rows + (size_t)thread * nr * l->base.in);
     }
 }
 
 static rkf_status take_outliers(struct exec *x, struct cpu_linear *l, rkf_error *err)
 {
     struct arena_mark mark = arena_mark(&x->scratch);
-    size_t count = (size_t)l->n_panels * l->outliers.n * l->g->nr;
     size_t rows = (size_t)team_size(x->team) * l->g->nr * l->base.in;
-    struct settle_job j = { l, arena_array(&x->scratch, count, sizeof(float)),
-                            arena_array(&x->scratch, rows, sizeof(float)) };
-    if (!j.weights || !j.rows)
-        return rkf_fail_memory(err, (count + rows) * sizeof(float), "weights of outliers");
-    team_for(x->team, l->n_panels, 1, read_channels, &j);
+    struct settle_job j = { l, arena_array(&x->scratch, rows, sizeof(float)) };
+    if (!j.rows)
+        return rkf_fail_memory(err, rows * sizeof(float), "packing weights");
     team_for(x->team, l->n_panels, 1, take_channels, &j);
     arena_release(&x->scratch, mark);
     return RKF_OK;
