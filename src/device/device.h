@@ -48,6 +48,10 @@ struct linear_part {
     enum dtype bias_type;
 };
 
+/* Whether n parts make one layer, of at most so many columns of x and of t. */
+rkf_status linear_parts_check(const struct linear_part *parts, uint32_t n, uint32_t most_in, uint32_t most_out,
+                              rkf_error *err);
+
 /* Applied to t = x W^T + b, in this order. The norm needs whole rows and therefore comes last. */
 struct epilogue {
     enum activation act;

@@ -82,20 +82,7 @@ static rkf_status check_parts(const struct linear_part *parts, uint32_t n, enum 
     if (!n || gemm_type_of(type) == GEMM_COUNT)
         return rkf_fail(err, RKF_UNSUPPORTED, "the CPU has no linear layers of type %s: use f32, bf16, f16 or int8",
                         dtype_name(type));
-    uint64_t total = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        const struct view *w = &parts[i].weight;
-        if (w->type != DTYPE_F32 && w->type != DTYPE_F16 && w->type != DTYPE_BF16)
-            return rkf_fail(err, RKF_UNSUPPORTED, "weights of type %s are not supported: use f32, f16 or bf16",
-                            dtype_name(w->type));
-        if (!w->rows || !w->cols || w->cols != parts[0].weight.cols || w->cols > UINT32_MAX / 2)
-            return rkf_fail(err, RKF_FORMAT, "weights of shapes [%u, %u] and [%u, %u] do not make one layer",
-                            parts[0].weight.rows, parts[0].weight.cols, w->rows, w->cols);
-        total += w->rows;
-    }
-    if (total > UINT32_MAX / 2)
-        return rkf_fail(err, RKF_UNSUPPORTED, "a layer of %llu columns is too wide", (unsigned long long)total);
-    return RKF_OK;
+    return linear_parts_check(parts, n, UINT32_MAX / 2, UINT32_MAX / 2, err);
 }
 
 static void lay_panels(struct cpu_linear *l, const struct linear_part *parts, uint32_t n)

@@ -37,20 +37,7 @@ static rkf_status check_parts(const struct linear_part *parts, uint32_t n, enum 
     if (type != DTYPE_F16 && type != DTYPE_I8)
         return rkf_fail(err, RKF_UNSUPPORTED, "the NPU has no linear layers of type %s: use f16 or int8",
                         dtype_name(type));
-    uint64_t total = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        const struct view *w = &parts[i].weight;
-        if (w->type != DTYPE_F32 && w->type != DTYPE_F16 && w->type != DTYPE_BF16)
-            return rkf_fail(err, RKF_UNSUPPORTED, "weights of type %s are not supported: use f32, f16 or bf16",
-                            dtype_name(w->type));
-        if (!w->rows || !w->cols || w->cols != parts[0].weight.cols || w->cols > 1u << 20)
-            return rkf_fail(err, RKF_FORMAT, "weights of shapes [%u, %u] and [%u, %u] do not make one layer",
-                            parts[0].weight.rows, parts[0].weight.cols, w->rows, w->cols);
-        total += w->rows;
-    }
-    if (!n || total > 1u << 24)
-        return rkf_fail(err, RKF_UNSUPPORTED, "a layer of %llu columns is too wide", (unsigned long long)total);
-    return RKF_OK;
+    return linear_parts_check(parts, n, 1u << 20, 1u << 24, err);
 }
 
 static uint32_t round_up(uint32_t n, uint32_t to)
